@@ -1,0 +1,1 @@
+"""JSON-RPC, subscriptions, wallet and transactions."""

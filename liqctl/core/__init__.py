@@ -1,0 +1,1 @@
+"""Pure integer logic: no input, no output, no clock."""

@@ -1,0 +1,48 @@
+"""Limits on what may be spent and kept in the air: values in, a reason to refuse or None out."""
+
+from dataclasses import dataclass
+
+SIGNATURE_FEE_LAMPORTS = 5_000
+TOKEN_ACCOUNT_RENT_LAMPORTS = 2_039_280
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the operator allows; lamports, and quote in 1e-6."""
+
+    transaction_lamports: int = 5_000_000
+    hour_lamports: int = 50_000_000
+    day_lamports: int = 500_000_000
+    balance_lamports_min: int = 50_000_000
+    in_flight_max: int = 4
+    attempts_max: int = 3
+    reward_min: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spending:
+    """Where the liquidator stands; spent sums include the maximum cost of attempts in flight."""
+
+    balance_lamports: int
+    in_flight_lamports: int
+    hour_lamports: int
+    day_lamports: int
+
+
+def refusal(cost_lamports: int, spending: Spending, limits: Limits) -> str | None:
+    """Return the first limit that a transaction of this maximum cost would break, or None.
+
+    >>> refusal(10, Spending(balance_lamports=9, in_flight_lamports=0, hour_lamports=0,
+    ...     day_lamports=0), Limits(balance_lamports_min=0))
+    'balance_too_low'
+    """
+    if cost_lamports > limits.transaction_lamports:
+        return "cost_over_transaction_cap"
+    if spending.hour_lamports + cost_lamports > limits.hour_lamports:
+        return "cost_over_hour_cap"
+    if spending.day_lamports + cost_lamports > limits.day_lamports:
+        return "cost_over_day_cap"
+    left = spending.balance_lamports - spending.in_flight_lamports - cost_lamports
+    if left < limits.balance_lamports_min:
+        return "balance_too_low"
+    return None

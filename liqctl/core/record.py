@@ -1,0 +1,119 @@
+"""Rows that the store keeps and others read: plain values, one class a table."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Liquidation:
+    """One finalized liquidation of ours; names and order of the first 13 are a contract.
+
+    Size in the venue's size unit (reference: 1e-9 base), money and price in 1e-6 quote,
+    `timestamp` in unix seconds of the chain, `created_at` in unix milliseconds of this host.
+    """
+
+    id: int | None = None
+    position_pubkey: str
+    owner_pubkey: str
+    symbol: str
+    liquidated_size: int
+    liquidation_price: int
+    liquidator_pubkey: str
+    liquidator_reward: int
+    bad_debt: int
+    health_factor_before: float
+    is_full_liquidation: bool
+    timestamp: int
+    created_at: int
+    venue: str
+    signature: str
+    slot: int
+    fee_lamports: int | None
+    fund_delta: int
+    bad_debt_uncovered: int
+    generation: int
+    decision_latency_us: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureRow:
+    """One liquidation that did not happen, with the class that decides the reaction."""
+
+    position_pubkey: str
+    symbol: str
+    failure_class: str
+    detail: str
+    signature: str | None
+    slot: int | None
+    at_ms: int
+
+
+class QueueState(StrEnum):
+    """Where a candidate stands."""
+
+    WAITING = "waiting"
+    IN_FLIGHT = "in_flight"
+    QUARANTINED = "quarantined"
+
+
+class QueueOrder(StrEnum):
+    """What a person asked the running keeper to do with a row."""
+
+    DROP = "drop"
+    RETRY = "retry"
+    ENQUEUE = "enqueue"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueRow:
+    """One candidate as others see it; `order` waits for the keeper to take it."""
+
+    position: str
+    owner: str
+    venue: str
+    symbol: str
+    side: str
+    size: int
+    health: float
+    state: QueueState
+    reason: str
+    tries: int
+    next_try_ms: int
+    since_ms: int
+    order: QueueOrder | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRow:
+    """One entry of the ordered stream; `body_json` is the frame without `seq`."""
+
+    seq: int
+    kind: str
+    at_ms: int
+    body_json: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InsuranceSample:
+    """The fund's balance at one time, in 1e-6 quote."""
+
+    venue: str
+    address: str
+    balance: int
+    bad_debt_covered: int
+    bad_debt_uncovered: int
+    slot: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Counts and sums over all liquidations of a store."""
+
+    full: int
+    partial: int
+    failed: int
+    lost_races: int
+    rewards: int
+    bad_debt: int
+    fees_lamports: int

@@ -1,0 +1,114 @@
+"""The error tree: one class per reaction, each with its exit code.
+
+LiqctlError                    1  something failed; the message says what to do
+├── SettingsError              2  correct an option, a file or the environment
+├── RpcError                   4  the node: try later, or another one
+│   ├── RpcUnreachable         4  no answer: refused, reset, timed out
+│   ├── RpcMalformed           4  an answer that is not what was asked for
+│   └── RpcRefused             4  a JSON-RPC error object, with its code
+├── PriceError                 5  do not use this price
+├── TransactionError           6  the chain said no, or never said yes
+├── GuardError                 7  our own limit said no
+├── LayoutError                1  an account is not what it should be
+└── StoreError                 1  the database
+    ├── StoreBusy              1  locked by somebody else: try again
+    └── StoreUnusable          2  not a database, read-only, newer than the program
+
+InvariantError stands outside: it is a broken promise of ours and nothing catches it.
+"""
+
+from typing import ClassVar
+
+
+class LiqctlError(Exception):
+    """Something failed."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str | None = None) -> None:
+        """Take the docstring as the default message."""
+        super().__init__(message or (type(self).__doc__ or "").strip().splitlines()[0])
+
+
+class SettingsError(LiqctlError):
+    """A setting is missing or wrong."""
+
+    exit_code = 2
+
+
+class RpcError(LiqctlError):
+    """The RPC node could not be used."""
+
+    exit_code = 4
+
+
+class RpcUnreachable(RpcError):
+    """The RPC node did not answer."""
+
+
+class RpcMalformed(RpcError):
+    """The RPC node answered with something that is not an answer."""
+
+
+class RpcRefused(RpcError):
+    """The RPC node answered with an error."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: int,
+        detail: object = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        """Keep the JSON-RPC code (or HTTP status), its `data` member and the Retry-After time."""
+        super().__init__(message)
+        self.code = code
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+
+
+class PriceError(LiqctlError):
+    """The price cannot be used."""
+
+    exit_code = 5
+
+
+class TransactionError(LiqctlError):
+    """The transaction was rejected or not confirmed."""
+
+    exit_code = 6
+
+
+class GuardError(LiqctlError):
+    """A guard or limit refused."""
+
+    exit_code = 7
+
+
+class LayoutError(LiqctlError):
+    """An account is not what its place says it is."""
+
+
+class StoreError(LiqctlError):
+    """The database failed."""
+
+
+class StoreBusy(StoreError):
+    """The database is locked by another process."""
+
+
+class StoreUnusable(StoreError):
+    """The database cannot be used by this version of liqctl."""
+
+    exit_code = 2
+
+
+class InvariantError(BaseException):
+    """A promise of liqctl itself is broken; no code may go on after this."""
+
+
+def invariant(condition: object, text: str) -> None:
+    """Raise InvariantError unless the condition holds; works under -O as well."""
+    if not condition:
+        raise InvariantError(text)

@@ -1,0 +1,1 @@
+"""The daemon that watch runs: book, feeds, executor and their wiring."""

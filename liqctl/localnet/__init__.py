@@ -1,0 +1,1 @@
+"""The embedded chain: a Solana VM behind a real JSON-RPC and WebSocket server."""

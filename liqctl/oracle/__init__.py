@@ -1,0 +1,1 @@
+"""Price accounts and price services to core prices."""

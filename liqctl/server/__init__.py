@@ -1,0 +1,1 @@
+"""The HTTP and WebSocket API, fed from the store."""

@@ -1,0 +1,1 @@
+"""On-chain programs: bytes to core values, verdicts, instructions."""

@@ -1,0 +1,198 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from liqctl.core.queue import NEVER_MS, Pacing, Queue
+from liqctl.core.record import QueueState
+
+
+def put(queue: Queue, position: str, health: float, *, size: int = 1, now_ms: int = 0) -> bool:
+    return queue.put(position, health=health, size=size, now_ms=now_ms)
+
+
+def test_the_lowest_health_is_taken_first_and_the_larger_position_among_equals():
+    queue = Queue()
+    put(queue, "a", 0.9)
+    put(queue, "b", -2.0)
+    put(queue, "c", 0.5, size=1)
+    put(queue, "d", 0.5, size=9)
+
+    taken = [entry.position for _ in range(4) if (entry := queue.take(0))]
+
+    assert taken == ["b", "d", "c", "a"]
+
+
+def test_a_position_is_queued_once_and_moves_with_its_health():
+    queue = Queue()
+    put(queue, "a", 0.9)
+    put(queue, "b", 0.8)
+    put(queue, "a", 0.1)
+
+    assert len(queue) == 2
+    assert [entry.position for entry in queue.entries()] == ["a", "b"]
+
+
+def test_a_position_in_flight_is_not_taken_again():
+    queue = Queue()
+    put(queue, "a", 0.9)
+    assert queue.take(0) is not None
+
+    put(queue, "a", 0.1)
+
+    assert queue.take(0) is None
+    entry = queue.get("a")
+    assert entry is not None
+    assert entry.state is QueueState.IN_FLIGHT
+
+
+def test_a_position_in_flight_is_not_removed_by_a_recovery():
+    queue = Queue()
+    put(queue, "a", 0.9)
+    queue.take(0)
+
+    assert queue.remove("a") is False
+    assert "a" in queue
+
+    queue.settle("a")
+    assert "a" not in queue
+
+
+def test_failures_back_off_and_then_quarantine():
+    pacing = Pacing(backoff_ms=100, backoff_ms_max=300, tries_max=4, quarantine_ms=9_000)
+    queue = Queue(pacing=pacing)
+    put(queue, "a", 0.9)
+    delays = []
+    now = 0
+
+    for _ in range(4):
+        entry = queue.take(now)
+        assert entry is not None
+        queue.postpone("a", "rpc", now)
+        waiting = queue.get("a")
+        assert waiting is not None
+        delays.append(waiting.next_try_ms - now)
+        assert queue.take(waiting.next_try_ms - 1) is None
+        now = waiting.next_try_ms
+
+    assert delays == [100, 200, 300, 9_000]
+    quarantined = queue.get("a")
+    assert quarantined is not None
+    assert quarantined.state is QueueState.QUARANTINED
+    assert quarantined.reason == "rpc"
+
+
+def test_quarantine_ends_by_itself_and_by_order():
+    queue = Queue(pacing=Pacing(tries_max=1, quarantine_ms=500))
+    put(queue, "a", 0.9)
+    queue.take(0)
+    queue.postpone("a", "bug", 0)
+
+    assert queue.take(499) is None
+    assert queue.retry("a") is True
+    assert queue.take(0) is not None
+
+
+def test_an_excluded_position_waits_for_an_order():
+    queue = Queue()
+    put(queue, "a", 0.9)
+
+    assert queue.exclude("a", "dropped") is True
+    put(queue, "a", 0.1)
+
+    assert queue.take(NEVER_MS - 1) is None
+    queue.retry("a")
+    assert queue.take(0) is not None
+
+
+def test_one_that_waits_for_its_time_does_not_hold_up_the_others():
+    queue = Queue()
+    put(queue, "a", 0.1)
+    put(queue, "b", 0.9)
+    queue.take(0)
+    queue.postpone("a", "rpc", 0)
+
+    entry = queue.take(0)
+
+    assert entry is not None
+    assert entry.position == "b"
+
+
+def test_a_full_queue_keeps_the_most_urgent():
+    queue = Queue(capacity=2)
+    put(queue, "a", 0.9)
+    put(queue, "b", 0.5)
+
+    assert put(queue, "c", 0.95) is False
+    assert put(queue, "d", 0.1) is True
+
+    assert [entry.position for entry in queue.entries()] == ["d", "b"]
+    assert queue.evicted == 1
+
+
+def test_a_full_queue_never_evicts_what_is_in_flight():
+    queue = Queue(capacity=1)
+    put(queue, "a", 0.9)
+    queue.take(0)
+
+    assert put(queue, "b", 0.1) is False
+    assert "a" in queue
+
+
+def test_jitter_lengthens_the_delay_by_at_most_half():
+    delays = []
+    for permille in (0, 500, 999):
+        queue = Queue(pacing=Pacing(backoff_ms=1_000))
+        put(queue, "a", 0.9)
+        queue.take(0)
+        queue.postpone("a", "rpc", 0, jitter_permille=permille)
+        entry = queue.get("a")
+        assert entry is not None
+        delays.append(entry.next_try_ms)
+
+    assert delays == [1_000, 1_250, 1_499]
+
+
+COMMANDS = st.lists(
+    st.tuples(
+        st.sampled_from(["put", "take", "settle", "postpone", "remove", "retry", "exclude"]),
+        st.sampled_from("abcdef"),
+        st.integers(-50, 50),
+    ),
+    max_size=200,
+)
+
+
+@given(COMMANDS)
+def test_any_history_keeps_order_uniqueness_and_the_in_flight_exclusion(commands):
+    queue = Queue(capacity=5, pacing=Pacing(backoff_ms=3, tries_max=3, quarantine_ms=20))
+    flying: set[str] = set()
+    for now, (command, position, health) in enumerate(commands):
+        match command:
+            case "put":
+                put(queue, position, health / 10, now_ms=now)
+            case "take":
+                due = [
+                    e
+                    for e in queue.entries()
+                    if e.state is not QueueState.IN_FLIGHT and e.next_try_ms <= now
+                ]
+                entry = queue.take(now)
+                assert (entry.position if entry else None) == (due[0].position if due else None)
+                if entry:
+                    assert entry.position not in flying
+                    flying.add(entry.position)
+            case "settle":
+                queue.settle(position)
+                flying.discard(position)
+            case "postpone" if position in flying:
+                queue.postpone(position, "reason", now)
+                flying.discard(position)
+            case "remove":
+                queue.remove(position)
+            case "retry":
+                queue.retry(position)
+            case "exclude":
+                queue.exclude(position, "dropped")
+        entries = queue.entries()
+        assert len(entries) <= 5
+        assert len({e.position for e in entries}) == len(entries)
+        assert {e.position for e in entries if e.state is QueueState.IN_FLIGHT} == flying
