@@ -1,0 +1,286 @@
+-- Every statement of the store, one name each; aiosql turns them into functions.
+-- Rules: parameters are declared; times come in as parameters (no clock and no dice in SQL);
+-- what is due before bytes leave the process is one explicit statement here.
+
+-- name: latest_intent(request, generation)^
+SELECT
+    id, step, state,
+    EXISTS (
+        SELECT 1 FROM attempt
+        WHERE attempt.intent_id = intent.id AND attempt.state IN ('SIGNED', 'SENT', 'SEEN')
+    ) AS has_live
+FROM intent
+WHERE program = :request.program AND position = :request.position AND generation = :generation
+ORDER BY step DESC
+LIMIT 1;
+
+-- name: insert_intent(request, generation, step, key, owner, now_ms, lease_until)<!
+INSERT INTO intent (
+    key, state, owner, fence, lease_until, decision_slot, snapshot_json, created, updated,
+    venue, program, position, generation, step
+) VALUES (
+    :key, 'NEW', :owner, 1, :lease_until, :request.decision_slot, :request.snapshot_json,
+    :now_ms, :now_ms, :request.venue, :request.program, :request.position, :generation, :step
+);
+
+-- name: take_intent(intent_id, owner, now_ms, lease_until)^
+UPDATE intent SET owner = :owner, fence = fence + 1, lease_until = :lease_until, updated = :now_ms
+WHERE id = :intent_id
+    AND state IN ('NEW', 'OPEN')
+    AND (owner IS NULL OR owner = :owner OR lease_until <= :now_ms)
+RETURNING key, fence, (SELECT COUNT(*) FROM attempt WHERE intent_id = intent.id) AS attempts;
+
+-- name: refresh_decision(intent_id, request)!
+UPDATE intent
+SET decision_slot = :request.decision_slot, snapshot_json = :request.snapshot_json
+WHERE id = :intent_id;
+
+-- name: renew_lease(claim, now_ms, lease_until)!
+UPDATE intent SET lease_until = :lease_until, updated = :now_ms
+WHERE id = :claim.intent_id
+    AND owner = :claim.owner AND fence = :claim.fence AND lease_until > :now_ms
+    AND state IN ('NEW', 'OPEN');
+
+-- name: release_lease(claim, now_ms)!
+UPDATE intent SET owner = NULL, lease_until = 0, updated = :now_ms
+WHERE id = :claim.intent_id AND owner = :claim.owner AND fence = :claim.fence;
+
+-- name: insert_attempt(claim, attempt, now_ms)!
+-- Ownership and insert are one statement: asking first and inserting then would be a race.
+INSERT INTO attempt (
+    sig, intent_id, n, raw, blockhash, lvbh, min_ctx_slot, cu_limit, cu_price,
+    max_cost_lamports, symbol, state, signed_ms
+)
+SELECT
+    :attempt.signature, i.id, :attempt.n, :attempt.raw, :attempt.blockhash,
+    :attempt.last_valid_block_height, :attempt.min_context_slot, :attempt.compute_unit_limit,
+    :attempt.compute_unit_price_micro_lamports, :attempt.max_cost_lamports, :attempt.symbol,
+    :attempt.state, :now_ms
+FROM intent AS i
+WHERE i.id = :claim.intent_id
+    AND i.position = :attempt.position
+    AND i.owner = :claim.owner AND i.fence = :claim.fence AND i.lease_until > :now_ms
+    AND i.state IN ('NEW', 'OPEN')
+    AND NOT EXISTS (
+        SELECT 1 FROM attempt AS a WHERE a.intent_id = i.id AND a.state = 'FINALIZED_OK'
+    );
+
+-- name: open_intent(intent_id, now_ms)!
+UPDATE intent SET state = 'OPEN', updated = :now_ms WHERE id = :intent_id;
+
+-- name: end_claimed_intent(claim, state, reason, now_ms)!
+UPDATE intent
+SET state = :state, reason = :reason, owner = NULL, lease_until = 0, updated = :now_ms
+WHERE id = :claim.intent_id AND owner = :claim.owner AND fence = :claim.fence
+    AND state IN ('NEW', 'OPEN');
+
+-- name: end_intent(intent_id, state, reason, now_ms)!
+UPDATE intent
+SET state = :state, reason = :reason, owner = NULL, lease_until = 0, updated = :now_ms
+WHERE id = :intent_id;
+
+-- name: reopen_held(position, now_ms)!
+UPDATE intent SET state = 'OPEN', reason = '', updated = :now_ms
+WHERE state = 'HELD' AND (CAST(:position AS TEXT) IS NULL OR position = :position);
+
+-- name: mark_sent(signature, now_ms)!
+UPDATE attempt SET
+    state = CASE WHEN state = 'SIGNED' THEN 'SENT' ELSE state END,
+    sends = sends + 1,
+    first_sent = COALESCE(first_sent, :now_ms),
+    last_sent = :now_ms
+WHERE sig = :signature AND state IN ('SIGNED', 'SENT', 'SEEN');
+
+-- name: mark_seen(signature, slot, level)!
+UPDATE attempt SET state = 'SEEN', seen_slot = :slot, seen_level = :level
+WHERE sig = :signature AND state IN ('SIGNED', 'SENT', 'SEEN');
+
+-- name: mark_unseen(signature)!
+UPDATE attempt SET state = 'SENT', seen_slot = NULL, seen_level = NULL
+WHERE sig = :signature AND state = 'SEEN';
+
+-- name: end_attempt(signature, ending, now_ms)^
+-- A repeated ending only fills in what the node did not tell the first time.
+UPDATE attempt SET
+    state = :ending.state,
+    final_slot = COALESCE(final_slot, :ending.final_slot),
+    fee_paid = COALESCE(fee_paid, :ending.fee_lamports),
+    err_json = COALESCE(err_json, :ending.error_json),
+    proof_json = COALESCE(proof_json, :ending.proof_json),
+    ended_ms = COALESCE(ended_ms, :now_ms)
+WHERE sig = :signature
+RETURNING intent_id;
+
+-- name: attempt_state(signature)^
+SELECT state FROM attempt WHERE sig = :signature;
+
+-- name: live_attempts()
+-- The sum keeps SQLite from walking all attempts by time instead of the few live ones.
+SELECT a.*, i.position
+FROM attempt AS a INNER JOIN intent AS i ON i.id = a.intent_id
+WHERE a.state IN ('SIGNED', 'SENT', 'SEEN')
+ORDER BY a.signed_ms + 0, a.intent_id, a.n;
+
+-- name: intent_of(signature)^
+SELECT i.* FROM attempt AS a INNER JOIN intent AS i ON i.id = a.intent_id
+WHERE a.sig = :signature;
+
+-- name: spent_lamports(since_ms)^
+SELECT COALESCE(SUM(lamports), 0) AS lamports FROM spend WHERE signed_ms >= :since_ms;
+
+-- name: insert_liquidation(row, amount, health)!
+INSERT INTO liquidations (
+    position_pubkey, owner_pubkey, symbol, liquidated_size, liquidation_price,
+    liquidator_pubkey, liquidator_reward, bad_debt, health_factor_before, is_full_liquidation,
+    timestamp, created_at, venue, signature, slot, fee_lamports, fund_delta,
+    bad_debt_uncovered, generation, decision_latency_us
+) VALUES (
+    :row.position_pubkey, :row.owner_pubkey, :row.symbol, :amount.liquidated_size,
+    :amount.liquidation_price, :row.liquidator_pubkey, :amount.liquidator_reward,
+    :amount.bad_debt, :health, :row.is_full_liquidation,
+    :row.timestamp, :row.created_at, :row.venue, :row.signature, :row.slot, :row.fee_lamports,
+    :amount.fund_delta, :amount.bad_debt_uncovered, :amount.generation, :row.decision_latency_us
+)
+ON CONFLICT (signature) DO NOTHING;
+
+-- name: fill_liquidation_fee(signature, fee_lamports)!
+UPDATE liquidations SET fee_lamports = COALESCE(fee_lamports, :fee_lamports)
+WHERE signature = :signature;
+
+-- name: recent_liquidations(symbol, limit)
+SELECT * FROM liquidations
+WHERE CAST(:symbol AS TEXT) IS NULL OR symbol = :symbol
+ORDER BY id DESC
+LIMIT :limit;
+
+-- name: liquidations_of(position, symbol, limit)
+-- A statement of its own, because an optional filter keeps an engine from using its index.
+SELECT * FROM liquidations
+WHERE position_pubkey = :position AND (CAST(:symbol AS TEXT) IS NULL OR symbol = :symbol)
+ORDER BY id DESC
+LIMIT :limit;
+
+-- name: insert_failure(row)!
+INSERT INTO failed_liquidations (
+    position_pubkey, symbol, failure_class, detail, signature, slot, at_ms
+) VALUES (
+    :row.position_pubkey, :row.symbol, :row.failure_class, :row.detail, :row.signature,
+    :row.slot, :row.at_ms
+);
+
+-- name: recent_failures(limit)
+SELECT * FROM failed_liquidations ORDER BY id DESC LIMIT :limit;
+
+-- name: failures_of(position, limit)
+SELECT * FROM failed_liquidations WHERE position_pubkey = :position ORDER BY id DESC LIMIT :limit;
+
+-- name: liquidation_sums()^
+-- Sums are split at 10^9 so that no number of rows overflows 63 bits.
+SELECT
+    COUNT(*) AS liquidations,
+    COALESCE(SUM(is_full_liquidation), 0) AS full_count,
+    COALESCE(SUM(liquidator_reward / 1000000000)
+        FILTER (WHERE typeof(liquidator_reward) = 'integer'), 0) AS rewards_high,
+    COALESCE(SUM(liquidator_reward % 1000000000)
+        FILTER (WHERE typeof(liquidator_reward) = 'integer'), 0) AS rewards_low,
+    COALESCE(SUM(bad_debt / 1000000000)
+        FILTER (WHERE typeof(bad_debt) = 'integer'), 0) AS bad_debt_high,
+    COALESCE(SUM(bad_debt % 1000000000)
+        FILTER (WHERE typeof(bad_debt) = 'integer'), 0) AS bad_debt_low
+FROM liquidations;
+
+-- name: oversized_amounts()
+SELECT liquidator_reward, bad_debt FROM liquidations
+WHERE typeof(liquidator_reward) = 'text' OR typeof(bad_debt) = 'text';
+
+-- name: failure_counts()^
+SELECT
+    (SELECT COUNT(*) FROM failed_liquidations) AS all_count,
+    (
+        SELECT COUNT(*) FROM failed_liquidations WHERE failure_class = 'lost_race'
+    ) AS lost_race_count;
+
+-- name: fees_lamports()^
+SELECT COALESCE(SUM(fee_paid), 0) AS lamports FROM attempt;
+
+-- name: append_event(kind, body_json, now_ms)<!
+INSERT INTO events (kind, at_ms, body_json) VALUES (:kind, :now_ms, :body_json);
+
+-- name: events_since(seq, limit)
+SELECT seq, kind, at_ms, body_json FROM events WHERE seq > :seq ORDER BY seq LIMIT :limit;
+
+-- name: last_seq()^
+-- Not MAX(seq): pruning everything must not set the stream back.
+SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0) AS seq;
+
+-- name: prune_events(keep, batch)!
+DELETE FROM events WHERE seq IN (
+    SELECT seq FROM events
+    WHERE seq <= (SELECT seq FROM events ORDER BY seq DESC LIMIT 1 OFFSET :keep)
+    ORDER BY seq LIMIT :batch
+);
+
+-- name: insert_insurance(row, amount)!
+INSERT INTO insurance_balance (
+    venue, address, balance, bad_debt_covered, bad_debt_uncovered, slot, at_ms
+) VALUES (
+    :row.venue, :row.address, :amount.balance, :amount.bad_debt_covered,
+    :amount.bad_debt_uncovered, :row.slot, :row.at_ms
+);
+
+-- name: insurance_history(limit)
+SELECT * FROM insurance_balance ORDER BY id DESC LIMIT :limit;
+
+-- name: put_queue_row(row, size, health)!
+INSERT INTO queue (
+    position, owner, venue, symbol, side, size, health, state, reason, tries, next_try_ms,
+    since_ms, order_waiting
+) VALUES (
+    :row.position, :row.owner, :row.venue, :row.symbol, :row.side, :size, :health, :row.state,
+    :row.reason, :row.tries, :row.next_try_ms, :row.since_ms, NULL
+)
+ON CONFLICT (position) DO UPDATE SET
+    owner = excluded.owner, venue = excluded.venue, symbol = excluded.symbol,
+    side = excluded.side, size = excluded.size, health = excluded.health,
+    state = excluded.state, reason = excluded.reason, tries = excluded.tries,
+    next_try_ms = excluded.next_try_ms, since_ms = excluded.since_ms
+WHERE queue.order_waiting IS NULL;
+
+-- name: remove_queue_row(position)!
+DELETE FROM queue WHERE position = :position AND order_waiting IS NULL;
+
+-- name: order_queue_row(row, size, health, order)!
+-- What a scan has just read is news; state, tries and times of an existing row are the keeper's.
+INSERT INTO queue (
+    position, owner, venue, symbol, side, size, health, state, reason, tries, next_try_ms,
+    since_ms, order_waiting
+) VALUES (
+    :row.position, :row.owner, :row.venue, :row.symbol, :row.side, :size, :health, :row.state,
+    :row.reason, :row.tries, :row.next_try_ms, :row.since_ms, :order
+)
+ON CONFLICT (position) DO UPDATE SET
+    owner = excluded.owner, venue = excluded.venue, symbol = excluded.symbol,
+    side = excluded.side, size = excluded.size, health = excluded.health,
+    order_waiting = excluded.order_waiting;
+
+-- name: set_order(position, order)!
+UPDATE queue SET order_waiting = :order WHERE position = :position;
+
+-- name: rows_with_orders()
+SELECT * FROM queue WHERE order_waiting IS NOT NULL ORDER BY health NULLS LAST, position;
+
+-- name: delete_dropped()!
+DELETE FROM queue WHERE order_waiting = 'drop';
+
+-- name: clear_orders()!
+UPDATE queue SET order_waiting = NULL WHERE order_waiting IS NOT NULL;
+
+-- name: queue_rows()
+SELECT * FROM queue ORDER BY health NULLS LAST, position;
+
+-- name: put_state(name, value_json, now_ms)!
+INSERT INTO state (name, value_json, at_ms) VALUES (:name, :value_json, :now_ms)
+ON CONFLICT (name) DO UPDATE SET value_json = excluded.value_json, at_ms = excluded.at_ms;
+
+-- name: state(name)^
+SELECT value_json, at_ms FROM state WHERE name = :name;
