@@ -1,0 +1,136 @@
+"""The expiry proof: the evidence that an attempt has not landed and never can."""
+
+import json
+from dataclasses import dataclass
+
+import structlog
+
+from liqctl.chain.answers import Commitment, Epoch
+from liqctl.chain.client import HISTORY_PER_CALL, Chain
+from liqctl.core.intent import Attempt, AttemptState
+from liqctl.errors import RpcError
+
+HISTORY_PAGES_MAX = 20
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """The answers that together prove that a signature is not and will not be on the chain."""
+
+    signature: str
+    slot: int
+    block_height: int
+    json: str
+
+
+class _Unproven(Exception):
+    """A condition does not hold; the text says which."""
+
+
+async def prove_expiry(chain: Chain, attempt: Attempt) -> Proof | None:
+    """Return the proof that the attempt has expired, or None when there is none this round.
+
+    All conditions must hold on one endpoint: the finalized height is past the last valid one
+    (E1), the blockhash is not valid any more (E2), the status is unknown at that slot or later
+    (E3), the finalized history of the position lacks the signature (E4) and reaches back to the
+    slot of the blockhash (E5). No time that passed and no single answer is ever a proof. An
+    attempt that some node has SEEN cannot be proven expired before it is unseen again.
+    """
+    try:
+        _check_unseen(attempt)
+        epoch = await _finalized_past_validity(chain, attempt)
+        blockhash_slot = await _blockhash_invalid(chain, attempt, epoch.slot)
+        status_slot = await _status_unknown(chain, attempt, epoch.slot)
+        history_read = await _absent_from_history(chain, attempt, epoch.slot)
+        first_slot = await _history_reaches(chain, attempt)
+    except (_Unproven, RpcError) as reason:
+        log.debug("expiry_unproven", signature=attempt.signature, reason=str(reason))
+        return None
+    answers = {
+        "finalized_slot": epoch.slot,
+        "finalized_block_height": epoch.block_height,
+        "last_valid_block_height": attempt.last_valid_block_height,
+        "blockhash": attempt.blockhash,
+        "blockhash_valid": False,
+        "blockhash_context_slot": blockhash_slot,
+        "status": None,
+        "status_context_slot": status_slot,
+        "history_address": attempt.position,
+        "history_entries": history_read,
+        "min_context_slot": attempt.min_context_slot,
+        "first_available_slot": first_slot,
+    }
+    return Proof(
+        signature=attempt.signature,
+        slot=epoch.slot,
+        block_height=epoch.block_height,
+        json=json.dumps(answers),
+    )
+
+
+def _check_unseen(attempt: Attempt) -> None:
+    if attempt.state not in (AttemptState.SIGNED, AttemptState.SENT):
+        raise _Unproven(f"the attempt is {attempt.state}")
+
+
+async def _finalized_past_validity(chain: Chain, attempt: Attempt) -> Epoch:
+    """E1: `>` and not `>=`, because the block after the last valid one may still carry it."""
+    epoch = await chain.epoch_info(Commitment.FINALIZED, min_context_slot=attempt.min_context_slot)
+    if epoch.block_height <= attempt.last_valid_block_height:
+        raise _Unproven(
+            f"finalized height {epoch.block_height} is not past {attempt.last_valid_block_height}"
+        )
+    return epoch
+
+
+async def _blockhash_invalid(chain: Chain, attempt: Attempt, slot: int) -> int:
+    """E2: guards against a node that told a last valid height that is too low."""
+    answer = await chain.is_blockhash_valid(
+        attempt.blockhash, Commitment.FINALIZED, min_context_slot=slot
+    )
+    if answer.valid:
+        raise _Unproven("the blockhash is still valid")
+    return answer.context_slot
+
+
+async def _status_unknown(chain: Chain, attempt: Attempt, slot: int) -> int:
+    """E3: the status cache, then the ledger. The call takes no minContextSlot, hence the check."""
+    answer = await chain.statuses([attempt.signature])
+    if answer.context_slot < slot:
+        raise _Unproven(f"the status is from slot {answer.context_slot}, before {slot}")
+    if answer.statuses[0] is not None:
+        raise _Unproven(f"the node knows the transaction: {answer.statuses[0].level}")
+    return answer.context_slot
+
+
+async def _absent_from_history(chain: Chain, attempt: Attempt, slot: int) -> int:
+    """E4: the one question about absence that a node behind the slot refuses to answer.
+
+    Returns how many entries were read. A full last page proves no end: a node that has lost the
+    cursor answers with an empty page too.
+    """
+    read, before, last_page_full = 0, None, False
+    for _ in range(HISTORY_PAGES_MAX):
+        page = await chain.signatures_for_address(
+            attempt.position, min_context_slot=slot, before=before
+        )
+        if any(entry.signature == attempt.signature for entry in page):
+            raise _Unproven("the finalized history has the transaction")
+        if not page:
+            if last_page_full:
+                raise _Unproven("the history broke off after a full page")
+            return read
+        read += len(page)
+        if page[-1].slot < attempt.min_context_slot:
+            return read
+        before, last_page_full = page[-1].signature, len(page) == HISTORY_PER_CALL
+    raise _Unproven(f"the history has no end within {HISTORY_PAGES_MAX} pages")
+
+
+async def _history_reaches(chain: Chain, attempt: Attempt) -> int:
+    """E5: a pruned or freshly restored node cannot prove that something is absent."""
+    first_slot = await chain.first_available_block()
+    if first_slot > attempt.min_context_slot:
+        raise _Unproven(f"the ledger begins at slot {first_slot}, after {attempt.min_context_slot}")
+    return first_slot

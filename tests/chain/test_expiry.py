@@ -1,0 +1,205 @@
+"""The expiry proof: each condition alone can deny it."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from structlog.testing import capture_logs
+
+from liqctl.chain.base58 import encode
+from liqctl.chain.client import Chain
+from liqctl.chain.expiry import HISTORY_PAGES_MAX, Proof, prove_expiry
+from liqctl.core.intent import Attempt, AttemptState
+from liqctl.errors import RpcMalformed, RpcRefused, RpcUnreachable
+from tests.chain.scripted import ADDRESSES, ScriptedRpc, in_context
+
+CTX0, LVBH, SLOT_F = 1000, 700, 1400
+SIGNATURE = encode(bytes([7] * 64))
+ATTEMPT = Attempt(
+    signature=SIGNATURE,
+    intent_id=1,
+    n=1,
+    position=ADDRESSES[0],
+    symbol="SOL-PERP",
+    raw=b"",
+    blockhash=ADDRESSES[1],
+    last_valid_block_height=LVBH,
+    min_context_slot=CTX0,
+    compute_unit_limit=200_000,
+    compute_unit_price_micro_lamports=1_000_000,
+    max_cost_lamports=205_000,
+    state=AttemptState.SENT,
+)
+
+
+def entry(number: int, slot: int) -> dict[str, object]:
+    return {"signature": encode(number.to_bytes(64, "big")), "slot": slot, "err": None}
+
+
+def full_page(first_number: int, slot: int) -> list[dict[str, object]]:
+    return [entry(first_number + i, slot) for i in range(1000)]
+
+
+OLD = entry(1, CTX0 - 1)
+GOOD: dict[str, object] = {
+    "getEpochInfo": {"absoluteSlot": SLOT_F, "blockHeight": LVBH + 1},
+    "isBlockhashValid": in_context(False, SLOT_F),
+    "getSignatureStatuses": in_context([None], SLOT_F),
+    "getSignaturesForAddress": [entry(2, CTX0 + 5), OLD],
+    "getFirstAvailableBlock": CTX0,
+}
+OURS = {"signature": SIGNATURE, "slot": CTX0 + 9, "err": {"InstructionError": [2, {"Custom": 1}]}}
+SEEN = {"slot": SLOT_F, "err": None, "confirmationStatus": "processed", "confirmations": 0}
+
+
+async def proof_of(**changes: object) -> tuple[Proof | None, ScriptedRpc]:
+    rpc = ScriptedRpc(**(GOOD | changes))
+    return await prove_expiry(Chain(rpc), ATTEMPT), rpc
+
+
+async def test_all_conditions_together_are_a_proof_that_keeps_every_answer():
+    proof, rpc = await proof_of()
+
+    assert proof is not None
+    assert (proof.signature, proof.slot, proof.block_height) == (SIGNATURE, SLOT_F, LVBH + 1)
+    assert json.loads(proof.json) == {
+        "finalized_slot": SLOT_F,
+        "finalized_block_height": LVBH + 1,
+        "last_valid_block_height": LVBH,
+        "blockhash": ADDRESSES[1],
+        "blockhash_valid": False,
+        "blockhash_context_slot": SLOT_F,
+        "status": None,
+        "status_context_slot": SLOT_F,
+        "history_address": ADDRESSES[0],
+        "history_entries": 2,
+        "min_context_slot": CTX0,
+        "first_available_slot": CTX0,
+    }
+    assert rpc.calls == [
+        ("getEpochInfo", [{"commitment": "finalized", "minContextSlot": CTX0}]),
+        ("isBlockhashValid", [ADDRESSES[1], {"commitment": "finalized", "minContextSlot": SLOT_F}]),
+        ("getSignatureStatuses", [[SIGNATURE], {"searchTransactionHistory": True}]),
+        (
+            "getSignaturesForAddress",
+            [ADDRESSES[0], {"commitment": "finalized", "limit": 1000, "minContextSlot": SLOT_F}],
+        ),
+        ("getFirstAvailableBlock", []),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "answer", "reason"),
+    [
+        ("getEpochInfo", {"absoluteSlot": SLOT_F, "blockHeight": LVBH}, "not past 700"),
+        ("getEpochInfo", {"absoluteSlot": SLOT_F, "blockHeight": LVBH - 1}, "not past"),
+        ("getEpochInfo", {"absoluteSlot": CTX0 - 1, "blockHeight": LVBH + 1}, "1000 or later"),
+        ("isBlockhashValid", in_context(True, SLOT_F), "still valid"),
+        ("isBlockhashValid", in_context(False, SLOT_F - 1), "1400 or later"),
+        ("isBlockhashValid", in_context(None, SLOT_F), "wrong form"),
+        ("getSignatureStatuses", in_context([None], SLOT_F - 1), "before 1400"),
+        ("getSignatureStatuses", in_context([SEEN], SLOT_F), "knows the transaction"),
+        ("getSignatureStatuses", in_context([], SLOT_F), "entries"),
+        ("getSignaturesForAddress", [OURS, OLD], "has the transaction"),
+        ("getSignaturesForAddress", [OLD, OURS], "newest first"),
+        ("getSignaturesForAddress", None, "wrong form"),
+        ("getFirstAvailableBlock", CTX0 + 1, "begins at slot 1001"),
+        ("getFirstAvailableBlock", None, "than a number"),
+    ],
+)
+async def test_a_missing_condition_is_no_proof_and_the_log_says_which(method, answer, reason):
+    with capture_logs() as logs:
+        proof, _ = await proof_of(**{method: answer})
+
+    assert proof is None
+    (line,) = logs
+    assert line["event"] == "expiry_unproven"
+    assert line["signature"] == SIGNATURE
+    assert reason in line["reason"]
+
+
+@pytest.mark.parametrize("method", list(GOOD))
+@pytest.mark.parametrize(
+    "error",
+    [
+        RpcUnreachable("timed out"),
+        RpcMalformed("garbage"),
+        RpcRefused("history is off", code=-32011),
+        RpcRefused("behind", code=-32016),
+        RpcRefused("slow down", code=429),
+    ],
+)
+async def test_an_error_in_any_call_is_no_proof(method, error):
+    proof, _ = await proof_of(**{method: error})
+
+    assert proof is None
+
+
+@pytest.mark.parametrize(
+    "state", [each for each in AttemptState if each not in (AttemptState.SIGNED, AttemptState.SENT)]
+)
+async def test_only_a_signed_or_sent_attempt_can_be_proven_expired(state):
+    rpc = ScriptedRpc(**GOOD)
+
+    assert await prove_expiry(Chain(rpc), replace(ATTEMPT, state=state)) is None
+    assert rpc.calls == []
+
+
+async def test_a_signed_attempt_that_was_never_sent_takes_the_same_proof():
+    rpc = ScriptedRpc(**GOOD)
+
+    assert await prove_expiry(Chain(rpc), replace(ATTEMPT, state=AttemptState.SIGNED)) is not None
+
+
+async def test_the_history_is_read_page_by_page_until_it_is_older_than_the_blockhash():
+    pages = (full_page(5000, CTX0 + 7), full_page(8000, CTX0), [entry(9, CTX0), OLD])
+
+    proof, rpc = await proof_of(getSignaturesForAddress=pages)
+
+    assert proof is not None
+    assert json.loads(proof.json)["history_entries"] == 2002
+    configs = [params[1] for params in rpc.params("getSignaturesForAddress")]
+    assert [config.get("before") for config in configs] == [
+        None,
+        pages[0][-1]["signature"],
+        pages[1][-1]["signature"],
+    ]
+    assert all(config["minContextSlot"] == SLOT_F for config in configs)
+
+
+async def test_our_signature_on_a_later_page_is_found():
+    pages = (full_page(5000, CTX0 + 9), [OURS, OLD])
+
+    proof, _ = await proof_of(getSignaturesForAddress=pages)
+
+    assert proof is None
+
+
+async def test_an_entry_in_the_very_slot_of_the_blockhash_does_not_end_the_history():
+    pages = ([entry(2, CTX0)], [{**OURS, "slot": CTX0}, OLD])
+
+    proof, _ = await proof_of(getSignaturesForAddress=pages)
+
+    assert proof is None
+
+
+@pytest.mark.parametrize("pages", [([],), ([entry(2, CTX0 + 5)], [])])
+async def test_the_end_of_a_short_history_is_an_end(pages):
+    proof, _ = await proof_of(getSignaturesForAddress=pages)
+
+    assert proof is not None
+
+
+async def test_an_empty_page_after_a_full_one_is_no_end():
+    proof, _ = await proof_of(getSignaturesForAddress=(full_page(5000, CTX0 + 5), []))
+
+    assert proof is None
+
+
+async def test_a_history_without_end_is_no_proof():
+    pages = tuple([entry(i, CTX0 + 5)] for i in range(2, HISTORY_PAGES_MAX + 3))
+
+    proof, rpc = await proof_of(getSignaturesForAddress=pages)
+
+    assert proof is None
+    assert len(rpc.params("getSignaturesForAddress")) == HISTORY_PAGES_MAX

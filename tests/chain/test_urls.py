@@ -1,0 +1,109 @@
+"""URLs: monikers, the WebSocket twin, secrets."""
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from liqctl.chain.urls import (
+    checked_rpc_url,
+    checked_websocket_url,
+    redacted,
+    resolve_url,
+    websocket_url,
+    without_secrets,
+)
+from liqctl.errors import SettingsError
+
+
+@pytest.mark.parametrize(
+    ("moniker", "url"),
+    [
+        *(
+            (each, "https://api.mainnet-beta.solana.com")
+            for each in ("m", "mainnet-beta", "mainnet")
+        ),
+        *((each, "https://api.testnet.solana.com") for each in ("t", "testnet")),
+        *((each, "https://api.devnet.solana.com") for each in ("d", "devnet")),
+        *((each, "http://localhost:8899") for each in ("l", "localhost", "localnet")),
+        (" https://rpc.example/key ", "https://rpc.example/key"),
+    ],
+)
+def test_a_moniker_or_url_becomes_a_url(moniker, url):
+    assert resolve_url(moniker) == url
+
+
+@pytest.mark.parametrize(
+    "text", ["", "mainnnet", "rpc.example", "ws://x", "http://", "http://[::1", "http://x:70000"]
+)
+def test_what_is_neither_is_a_settings_error_that_names_both(text):
+    with pytest.raises(SettingsError, match="mainnet-beta"):
+        resolve_url(text)
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://example.com:8899", "ws://example.com:8900/"),
+        ("http://example.com", "ws://example.com/"),
+        ("https://example.com/a?k=v", "wss://example.com/a?k=v"),
+        ("https://u:p@example.com:443/", "wss://u:p@example.com:444/"),
+        ("http://[::1]:8899", "ws://[::1]:8900/"),
+    ],
+)
+def test_the_port_grows_by_one_only_where_the_url_names_a_port(url, expected):
+    assert websocket_url(url) == expected
+
+
+def test_the_last_port_has_no_websocket_twin():
+    with pytest.raises(SettingsError, match="--ws"):
+        websocket_url("http://127.0.0.1:65535")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://rpc.example/SECRET", "https://rpc.example/…"),
+        ("https://SECRET:SECRET@rpc.example:8443/?k=SECRET#SECRET", "https://rpc.example:8443/…"),
+        ("http://[::1]:8899/SECRET", "http://[::1]:8899/…"),
+        ("SECRET", "…"),
+        ("http://[SECRET", "…"),
+    ],
+)
+def test_only_scheme_host_and_port_are_shown(url, shown):
+    assert redacted(url) == shown
+
+
+@given(st.text(max_size=30))
+def test_any_text_can_be_redacted_and_checked(text):
+    redacted(text)
+    without_secrets(text, "https://rpc.example/" + "key" * 3)
+    for check in (resolve_url, websocket_url):
+        with contextlib.suppress(SettingsError):
+            check(text)
+
+
+@pytest.mark.parametrize("secret", ["tokentoken", "apikey", "pass", "user"])
+def test_no_part_of_a_url_that_may_be_a_key_stays_in_a_text(secret):
+    url = "https://user:pass@rpc.example/v2/tokentoken?k=apikey"
+
+    assert secret not in without_secrets(f"about {secret} or {url}", url)
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.9.9.9", "[::1]"])
+def test_plain_text_stays_on_this_host(host):
+    assert checked_rpc_url(f"http://{host}:8899", allow_plain=False)
+    assert checked_websocket_url(f"ws://{host}:8900", allow_plain=False)
+
+
+@pytest.mark.parametrize(
+    "host", ["rpc.example", "127.0.0.1.example", "10.0.0.1", "localhost.example"]
+)
+def test_plain_text_to_another_host_must_be_allowed(host):
+    with pytest.raises(SettingsError, match="--allow-plain-rpc"):
+        checked_rpc_url(f"http://{host}/", allow_plain=False)
+    with pytest.raises(SettingsError, match="--allow-plain-rpc"):
+        checked_websocket_url(f"ws://{host}/", allow_plain=False)
+    assert checked_rpc_url(f"http://{host}/", allow_plain=True)
+    assert checked_rpc_url(f"https://{host}/", allow_plain=False)
