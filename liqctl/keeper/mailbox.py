@@ -1,0 +1,66 @@
+"""The mailbox between the sources and the engine: newest value per address, bounded by what exists."""
+
+import asyncio
+from collections import deque
+
+from liqctl.core.account import Seen
+from liqctl.core.events import AccountsSeen, ClockSeen, Event
+
+
+class Mailbox:
+    """Sources put and never wait; the keeper drains everything at its own pace.
+
+    Accounts coalesce by address (the newest slot wins), the clock keeps its newest value, and
+    every other event is kept in order: those come one per decision, order or interval.
+    """
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._accounts: dict[str, Seen] = {}
+        self._clock: ClockSeen | None = None
+        self._others: deque[Event] = deque()
+        self._received_ns = 0
+        self._ready = asyncio.Event()
+        self.coalesced = 0
+
+    def put(self, event: Event) -> None:
+        """Add an event."""
+        match event:
+            case AccountsSeen():
+                self._put_accounts(event)
+            case ClockSeen():
+                if self._clock is None or event.slot >= self._clock.slot:
+                    self._clock = event
+            case _:
+                self._others.append(event)
+        self._ready.set()
+
+    def drain(self) -> list[Event]:
+        """Return what has gathered, clock first, accounts as one batch, and start afresh."""
+        events: list[Event] = [] if self._clock is None else [self._clock]
+        if self._accounts:
+            seen = tuple(self._accounts.values())
+            events.append(AccountsSeen(seen=seen, received_ns=self._received_ns))
+        events.extend(self._others)
+        self._clock, self._accounts, self._received_ns = None, {}, 0
+        self._others.clear()
+        self._ready.clear()
+        return events
+
+    async def wait(self, timeout_s: float) -> None:
+        """Return when something is there or the time is up."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._ready.wait()
+        except TimeoutError:
+            return
+
+    def _put_accounts(self, event: AccountsSeen) -> None:
+        for seen in event.seen:
+            held = self._accounts.get(seen.address)
+            if held is not None:
+                self.coalesced += 1
+            if held is None or seen.slot >= held.slot:
+                self._accounts[seen.address] = seen
+        if event.received_ns and not self._received_ns:
+            self._received_ns = event.received_ns

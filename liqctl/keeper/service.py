@@ -1,0 +1,262 @@
+"""The keeper: wiring, the decide loop, supervision and the orderly end."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import structlog
+
+from liqctl.chain.stream import Subscriptions
+from liqctl.core.engine import Engine
+from liqctl.core.events import (
+    AccountsSeen,
+    CheckDue,
+    Decision,
+    Notice,
+    Ordered,
+    OutcomeSeen,
+    Result,
+    Wanted,
+)
+from liqctl.core.guards import Limits
+from liqctl.core.queue import Pacing, Queue
+from liqctl.errors import GuardError, LiqctlError, StoreError
+from liqctl.keeper.blockhash import RecentBlockhash
+from liqctl.keeper.book import ColumnBook
+from liqctl.keeper.context import Context
+from liqctl.keeper.draft import Drafter, Fees
+from liqctl.keeper.executor import Executor
+from liqctl.keeper.feeds import Feeds, Intervals
+from liqctl.keeper.gate import Gate
+from liqctl.keeper.mailbox import Mailbox
+from liqctl.keeper.recorder import Recorder
+from liqctl.keeper.settle import Settler
+from liqctl.keeper.status import Status, status_of
+
+log = structlog.get_logger(__name__)
+
+IDLE_S = 0.25
+ORDERS_S = 0.5
+WORKERS_S_MAX = 3.0
+DRAIN_S_MAX = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """Everything about a keeper that is a number."""
+
+    intervals: Intervals = field(default_factory=Intervals)
+    limits: Limits = field(default_factory=Limits)
+    fees: Fees = field(default_factory=Fees)
+    pacing: Pacing = field(default_factory=Pacing)
+    queue_capacity: int = 10_000
+    settle_ms: int = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Streams:
+    """The two subscription connections."""
+
+    prices: Subscriptions
+    accounts: Subscriptions
+
+
+class Keeper:
+    """Watches one venue and liquidates; `run` is the daemon, `load` and `engine` serve one pass.
+
+    Without a gate nothing can be signed or sent. `liquidator` is whom a dry run simulates for.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        gate: Gate | None,
+        liquidator: str | None,
+        streams: Streams | None,
+        tuning: Tuning,
+    ) -> None:
+        """Wire the parts; nothing runs and nothing is read yet."""
+        self._context = context
+        self._limits = tuning.limits
+        self.mailbox = Mailbox()
+        queue = Queue(capacity=tuning.queue_capacity, pacing=tuning.pacing)
+        self.engine = Engine(context.venue, ColumnBook(), queue)
+        self.feeds = Feeds(
+            context,
+            self.mailbox,
+            prices=streams.prices if streams else None,
+            accounts=streams.accounts if streams else None,
+            intervals=tuning.intervals,
+        )
+        self._blockhash = RecentBlockhash(context.chain, context.clock)
+        drafter = (
+            None
+            if liquidator is None
+            else Drafter(context, self._blockhash, liquidator, tuning.fees)
+        )
+        self.settler = Settler(context, gate, self._settled, interval_ms=tuning.settle_ms)
+        self.executor = Executor(
+            context, self.settler, gate=gate, drafter=drafter, limits=tuning.limits
+        )
+        self.recorder = Recorder(context, self.engine, lambda: self.status().as_json())
+        self._insurance_s = tuning.intervals.insurance_ms / 1_000
+        self._working: set[str] = set()
+        self._workers: set[asyncio.Task[None]] = set()
+        self._started_ns = context.clock.monotonic_ns()
+
+    async def start(self) -> None:
+        """Take up what an earlier run left in the air, then read everything once.
+
+        Raises:
+            StoreError: the store cannot be read.
+            RpcError: the node does not answer.
+        """
+        taken = await self.settler.recover()
+        if taken:
+            log.info("recovered", attempts=taken)
+        await self.feeds.load()
+        self.absorb()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set, then settle or leave on record what is in the air.
+
+        Raises:
+            BaseExceptionGroup: a part of the keeper died; everything has stopped.
+        """
+        await self.start()
+        async with asyncio.TaskGroup() as tasks:
+            parts = [
+                tasks.create_task(self.feeds.run(), name="feeds"),
+                tasks.create_task(self.settler.run(), name="settler"),
+                tasks.create_task(self._blockhash.run(), name="blockhash"),
+                tasks.create_task(self.recorder.run(), name="recorder"),
+                tasks.create_task(self._take_orders(), name="orders"),
+                tasks.create_task(self._sample_fund(), name="insurance"),
+                tasks.create_task(self._decide(tasks), name="decide"),
+            ]
+            await stop.wait()
+            log.info("stopping", in_flight=len(self.settler.positions()))
+            for part in parts:
+                part.cancel()
+            if self._workers:
+                _, late = await asyncio.wait(self._workers, timeout=WORKERS_S_MAX)
+                for worker in late:
+                    worker.cancel()
+        await self.settler.drain(DRAIN_S_MAX)
+        self.absorb()
+        await self.recorder.flush()
+        log.info("stopped", left_in_flight=len(self.settler.positions()))
+
+    def status(self) -> Status:
+        """Return what there is to see of the keeper now."""
+        return status_of(self, self._context.clock, self._started_ns)
+
+    def absorb(self) -> None:
+        """Apply everything in the mailbox to the engine and spread what follows."""
+        for event in self.mailbox.drain():
+            notices = self.engine.apply(event, self._context.clock.unix_ms())
+            self.recorder.note(notices)
+            self._spread(notices)
+            if isinstance(event, CheckDue):
+                markets = [market for market, _ in self.engine.markets()]
+                self.feeds.follow(market.price_account for market in markets)
+
+    def in_flight(self) -> int:
+        """Return how many positions are being worked on or have an attempt in the air."""
+        return len(self._working | self.settler.positions())
+
+    async def _decide(self, tasks: asyncio.TaskGroup) -> None:
+        """Drain the mailbox at the keeper's own pace and start what is due."""
+        while True:
+            await self.mailbox.wait(IDLE_S)
+            self.absorb()
+            self._start_due(tasks)
+
+    def _start_due(self, tasks: asyncio.TaskGroup) -> None:
+        now_ms = self._context.clock.unix_ms()
+        while len(self._working) + self.settler.unconfirmed() < self._limits.in_flight_max:
+            decision = self.engine.next(now_ms)
+            if decision is None:
+                return
+            address = decision.position.address
+            if address in self.settler.positions():
+                continue
+            self._working.add(address)
+            worker = tasks.create_task(self._work(decision), name=f"work {address}")
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+
+    async def _work(self, decision: Decision) -> None:
+        """Carry one decision out; a typed error is an outcome, anything else ends the keeper."""
+        address = decision.position.address
+        try:
+            execution = await self.executor.run(decision, self.engine.view)
+        except LiqctlError as error:
+            log.warning("decision_failed", position=address, error=str(error))
+            outcome = OutcomeSeen(
+                position=address,
+                result=Result.FAILED,
+                reason=f"{_failure_class(error)}:{error}",
+                jitter_permille=int(self._context.rng.random() * 1_000),
+            )
+            self._stopped(outcome, decision)
+            return
+        finally:
+            self._working.discard(address)
+        if execution.read is not None:
+            self.mailbox.put(AccountsSeen(seen=tuple(execution.read.view.values())))
+        if execution.outcome is not None:
+            self._stopped(execution.outcome, decision)
+
+    def _stopped(self, outcome: OutcomeSeen, decision: Decision) -> None:
+        """A decision ended before anything was sent."""
+        self.recorder.note_outcome(outcome, decision.assessment.symbol)
+        log.info(
+            "decision_stopped",
+            position=outcome.position,
+            result=outcome.result.value,
+            reason=outcome.reason,
+        )
+        self.mailbox.put(outcome)
+
+    def _settled(self, outcome: OutcomeSeen) -> None:
+        """An attempt ended; what it changed is read again before it is judged again."""
+        self.mailbox.put(outcome)
+        fund = self._context.venue.insurance_address()
+        touched = [outcome.position, *([fund] if fund is not None else [])]
+        self.feeds.want(touched, min_context_slot=outcome.slot)
+
+    def _spread(self, notices: list[Notice]) -> None:
+        for notice in notices:
+            if isinstance(notice, Wanted):
+                self.feeds.want(notice.addresses)
+
+    async def _take_orders(self) -> None:
+        """Do what people ordered through the store; a failing store is reported by the recorder."""
+        store = self._context.store
+        while True:
+            await self._context.clock.sleep(ORDERS_S)
+            try:
+                rows = await store.run(store.store.take_orders)
+            except StoreError:
+                self.recorder.counts["store_errors"] += 1
+                continue
+            for row in rows:
+                if row.order is not None:
+                    self.mailbox.put(Ordered(position=row.position, order=row.order))
+
+    async def _sample_fund(self) -> None:
+        while True:
+            await self._context.clock.sleep(self._insurance_s)
+            self.recorder.sample_fund()
+
+
+def _failure_class(error: LiqctlError) -> str:
+    """Return one word for what kind of thing failed."""
+    match error:
+        case StoreError():
+            return "store"
+        case GuardError():
+            return "guard"
+        case _:
+            return type(error).__name__.lower().removesuffix("error")
