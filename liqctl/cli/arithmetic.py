@@ -1,0 +1,60 @@
+"""The whole arithmetic of one verdict, line by line, for a person who has to decide."""
+
+from liqctl.cli.render import decimal, health, lamports, quote
+from liqctl.config import Settings
+from liqctl.core.guards import SIGNATURE_FEE_LAMPORTS
+from liqctl.core.health import Assessment
+from liqctl.core.position import Position
+
+SIZE_DIGITS = 9
+PRICE_DIGITS = 6
+
+
+def arithmetic(position: Position, verdict: Assessment, settings: Settings) -> list[str]:
+    """Return the lines that lead from position and price to what a liquidation does and costs."""
+    size = decimal(position.size, SIZE_DIGITS)
+    lines = [
+        f"position            {position.address}",
+        f"owner               {position.owner}",
+        f"market              {verdict.symbol}, {position.side.value} {size}, "
+        f"leverage {position.leverage}x",
+        f"entry price         {decimal(position.entry_price_e6, PRICE_DIGITS)}",
+    ]
+    if verdict.liquidatable is None:
+        return [*lines, f"verdict             unknown: {verdict.unknown_reason}"]
+    pnl = verdict.equity - position.collateral
+    lines += [
+        f"mark price          {decimal(verdict.price_e6, PRICE_DIGITS)} "
+        f"({verdict.price_age_s} s old, confidence {verdict.confidence_bps} bps)",
+        f"notional            {quote(verdict.notional)}",
+        f"collateral          {quote(position.collateral)}",
+        f"unrealized PnL      {quote(pnl)}",
+        f"equity              {quote(verdict.equity)}",
+        f"maintenance margin  {quote(verdict.maintenance_margin)}",
+        f"health              {health(verdict.health)} at slot {verdict.slot:,}",
+    ]
+    if not verdict.liquidatable:
+        return [*lines, "verdict             healthy"]
+    return [*lines, *_liquidation(position, verdict), *_cost(settings)]
+
+
+def _liquidation(position: Position, verdict: Assessment) -> list[str]:
+    closed = decimal(verdict.close_size, SIZE_DIGITS)
+    share = verdict.close_size * 100 // position.size
+    lines = [
+        f"verdict             liquidatable: {verdict.kind}, closes {closed} ({share} %)",
+        f"liquidation fee     {quote(verdict.fee)}",
+        f"your reward         {quote(verdict.reward)}",
+        f"insurance fund      {quote(verdict.fund_delta)}",
+        f"owner receives      {quote(verdict.owner_payout)}",
+    ]
+    if verdict.bad_debt:
+        uncovered = quote(verdict.bad_debt_uncovered)
+        lines.append(f"bad debt            {quote(verdict.bad_debt)}, uncovered {uncovered}")
+    lines += [f"blocked             {blocker}" for blocker in verdict.blockers]
+    return lines
+
+
+def _cost(settings: Settings) -> list[str]:
+    fee = SIGNATURE_FEE_LAMPORTS + settings.priority_fee_lamports
+    return [f"cost at most        {lamports(fee)} plus rent of token accounts that are missing"]

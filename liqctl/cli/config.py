@@ -1,0 +1,58 @@
+"""`liqctl config`: the settings in force and where each comes from."""
+
+from typing import Annotated
+
+import typer
+
+from liqctl.cli import command_app
+from liqctl.cli.options import ConfigFile, EnvFile, Json, Session, with_session
+from liqctl.cli.redact import redact
+
+SECRET_BEARING = frozenset({"rpc_url", "ws_url", "database_url"})
+
+app = command_app(help="Show the settings and where they come from.")
+
+Origin = Annotated[bool, typer.Option("--origin", help="Show where each value comes from.")]
+
+
+@app.command()
+@with_session()
+def show(session: Session, origin: Origin = False) -> None:
+    """Print every setting in force, URLs without their secrets.
+
+    \b
+    Examples:
+      liqctl config show --origin
+      liqctl config show --url devnet --json
+    """
+    values = {
+        name: redact(value) if name in SECRET_BEARING else value
+        for name, value in session.settings.model_dump().items()
+    }
+    if session.as_json and origin:
+        session.screen.json(
+            {n: {"value": v, "origin": session.origins[n]} for n, v in values.items()}
+        )
+    elif session.as_json:
+        session.screen.json(values)
+    else:
+        columns = ("setting", "value", "origin") if origin else ("setting", "value")
+        rows = [
+            (n, "-" if v is None else v, session.origins[n])[: len(columns)]
+            for n, v in values.items()
+        ]
+        session.screen.table(columns, rows)
+
+
+@app.command()
+def path(config: ConfigFile = None, env_file: EnvFile = None, as_json: Json = False) -> None:
+    """Print the files of settings, the strongest first."""
+    from liqctl.cli.render import Screen  # noqa: PLC0415 - 40 ms, not for --help
+    from liqctl.config import Files  # noqa: PLC0415 - 60 ms, not for --help
+
+    files = Files.locate(config=config, env_file=env_file)
+    paths = [p for p in (files.env_file, *files.own, files.solana) if p is not None]
+    if as_json:
+        Screen().json([{"path": str(p), "exists": p.is_file()} for p in paths])
+    else:
+        Screen().table(("file", "exists"), [(p, "yes" if p.is_file() else "no") for p in paths])

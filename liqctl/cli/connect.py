@@ -1,0 +1,194 @@
+"""From settings to the objects that commands call: chain, venue, store, key, keeper."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from liqctl.chain.answers import Commitment
+from liqctl.chain.client import Chain
+from liqctl.chain.rpc import HttpRpc
+from liqctl.chain.stream import Subscriptions
+from liqctl.chain.urls import websocket_url
+from liqctl.chain.wallet import WatchOnly, load_signer
+from liqctl.cli.options import Session
+from liqctl.config import Settings
+from liqctl.core.guards import SIGNATURE_FEE_LAMPORTS, TOKEN_ACCOUNT_RENT_LAMPORTS, Limits
+from liqctl.errors import SettingsError
+from liqctl.keeper.context import Context
+from liqctl.keeper.draft import Fees
+from liqctl.keeper.feeds import Intervals
+from liqctl.keeper.gate import Gate
+from liqctl.keeper.service import Keeper, Streams, Tuning
+from liqctl.keeper.storage import StoreThread
+from liqctl.ports import Clock, Signer, Store, SystemClock, SystemRng, Venue
+from liqctl.venues.registry import open_venue
+
+MAINNET_GENESIS = "5eykt4UsFv8P8NJdTREpY1vzqKqZKvdpKuc147dw2N9d"
+SETUP_ACCOUNTS_MAX = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """A venue on a cluster that answered, and the endpoint it is read through."""
+
+    settings: Settings
+    venue: Venue
+    chain: Chain
+    rpc: HttpRpc
+    clock: Clock
+    genesis: str
+
+    @property
+    def cluster(self) -> str:
+        """The name of the cluster for links; `custom` when it is not a public one."""
+        return "mainnet-beta" if self.genesis == MAINNET_GENESIS else "custom"
+
+
+@asynccontextmanager
+async def connected(settings: Settings) -> AsyncIterator[Connection]:
+    """Open the RPC endpoint and check that it answers and has the program.
+
+    Raises:
+        RpcError: it does not answer.
+        SettingsError: the program is not there, or is no program.
+    """
+    clock = SystemClock()
+    async with HttpRpc(settings.rpc_url, clock, SystemRng()) as rpc:
+        chain = Chain(rpc, Commitment(settings.commitment))
+        venue = open_venue(settings.venue, settings.program_id)
+        genesis = await chain.genesis_hash()
+        await _check_program(chain, venue, rpc.shown_url)
+        yield Connection(
+            settings=settings, venue=venue, chain=chain, rpc=rpc, clock=clock, genesis=genesis
+        )
+
+
+async def _check_program(chain: Chain, venue: Venue, url: str) -> None:
+    found = (await chain.accounts([venue.program_id])).by_address[venue.program_id]
+    if found is None:
+        raise SettingsError(
+            f"no program at {venue.program_id} on {url}; name the right one with --program-id"
+        )
+    if not found.executable:
+        raise SettingsError(
+            f"{venue.program_id} on {url} is an account, not a program; "
+            "name the right one with --program-id"
+        )
+
+
+async def signer_of(session: Session, connection: Connection) -> Signer:
+    """Return the liquidator's signer after asking where the money is real.
+
+    Raises:
+        SettingsError: the key cannot be used, or it is only a public key.
+        GuardError: mainnet-beta without a yes.
+    """
+    source = session.settings.keypair
+    signer = await asyncio.get_running_loop().run_in_executor(None, load_signer, source)
+    if isinstance(signer, WatchOnly):
+        raise SettingsError(
+            f"{signer.address} is a public key and cannot sign; name a key file with --keypair "
+            "or use --dry-run"
+        )
+    if connection.genesis == MAINNET_GENESIS:
+        session.confirm(f"Send transactions on mainnet-beta with {signer.address}?")
+    return signer
+
+
+def dry_liquidator(settings: Settings) -> str | None:
+    """Return the public key that a dry run simulates for, when one was named; loads no key."""
+    try:
+        return WatchOnly(settings.keypair).address
+    except SettingsError:
+        return None
+
+
+@asynccontextmanager
+async def kept(connection: Connection, store: Store) -> AsyncIterator[Context]:
+    """Open the context of a keeper around a store, which is closed at the end.
+
+    Raises:
+        SettingsError: the store belongs to another cluster or program.
+    """
+    thread = StoreThread(store)
+    try:
+        await _check_home(connection, thread)
+        rng = SystemRng()
+        yield Context(
+            venue=connection.venue,
+            chain=connection.chain,
+            store=thread,
+            clock=connection.clock,
+            rng=rng,
+            owner=rng.token(16),
+        )
+    finally:
+        await thread.close()
+
+
+async def _check_home(connection: Connection, thread: StoreThread) -> None:
+    """Tie a store to one cluster: an attempt of another one could never be settled here."""
+    known = await thread.run(thread.store.state, "genesis")
+    quoted = f'"{connection.genesis}"'
+    if known is None:
+        now_ms = connection.clock.unix_ms()
+        await thread.run(thread.store.put_state, "genesis", quoted, now_ms)
+    elif known[0] != quoted:
+        raise SettingsError(
+            f"the database {connection.settings.database_url} belongs to the cluster with genesis "
+            f"{known[0]}, this one has {quoted}; name another with --database"
+        )
+
+
+def keeper_of(
+    context: Context,
+    settings: Settings,
+    *,
+    signer: Signer | None,
+    liquidator: str | None = None,
+    streams: bool = True,
+) -> Keeper:
+    """Return a wired keeper; without a signer it has no gate and can send nothing."""
+    rng = context.rng
+    url = settings.ws_url or websocket_url(settings.rpc_url)
+    level = Commitment(settings.commitment)
+    both = (
+        Streams(
+            prices=Subscriptions(url, context.clock, rng, commitment=level),
+            accounts=Subscriptions(url, context.clock, rng, commitment=level),
+        )
+        if streams
+        else None
+    )
+    return Keeper(
+        context,
+        gate=Gate(context.chain, signer) if signer is not None else None,
+        liquidator=signer.address if signer is not None else liquidator,
+        streams=both,
+        tuning=tuning_of(settings),
+    )
+
+
+def tuning_of(settings: Settings) -> Tuning:
+    """Return the numbers of a keeper from the settings."""
+    setup = SETUP_ACCOUNTS_MAX * TOKEN_ACCOUNT_RENT_LAMPORTS
+    return Tuning(
+        intervals=Intervals(
+            check_ms=settings.check_interval_ms, insurance_ms=settings.insurance_interval_ms
+        ),
+        limits=Limits(
+            transaction_lamports=settings.max_fee_lamports + SIGNATURE_FEE_LAMPORTS + setup,
+            hour_lamports=settings.spend_hour_lamports,
+            day_lamports=settings.spend_day_lamports,
+            balance_lamports_min=settings.min_balance_lamports,
+            in_flight_max=settings.max_in_flight,
+            attempts_max=settings.max_retries + 1,
+            reward_min=settings.min_reward,
+        ),
+        fees=Fees(
+            compute_unit_limit=settings.compute_unit_limit,
+            price_micro_lamports=settings.priority_fee_micro_lamports_per_cu,
+        ),
+        queue_capacity=settings.queue_capacity,
+    )

@@ -1,0 +1,84 @@
+"""How the program ends: one line on stderr and an exit code for every kind of error."""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from typing import NoReturn
+
+import typer
+from typer.exceptions import TyperException
+
+from liqctl.cli.redact import escape, redact
+from liqctl.errors import InvariantError, LiqctlError
+
+INTERRUPTED = 130
+TERMINATED = 143
+BUG = 1
+
+
+def end(run: Callable[[], object]) -> NoReturn:
+    """Run a command and end the program: with the number it returns, or with that of its error."""
+    sys.exit(exit_code_of(run))
+
+
+def exit_code_of(run: Callable[[], object]) -> int:
+    """Return the exit code of a command; what went wrong is on stderr by then."""
+    try:
+        returned = run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _reader_left()
+    except (typer.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except TyperException as error:
+        return _report_usage(error)
+    except BaseExceptionGroup as group:
+        return _report_all(group, list(_leaves(group)))
+    except (Exception, InvariantError) as error:  # noqa: BLE001 - the last boundary: a bug is shown whole
+        return _report_all(error, [error])
+    return returned if isinstance(returned, int) else 0
+
+
+def _report_usage(error: TyperException) -> int:
+    context = getattr(error, "ctx", None)
+    message = " ".join(error.format_message().split())
+    stop = "" if message.endswith((".", "?")) else "."
+    hint = f" See `{context.command_path} --help`." if context else ""
+    _say(message + stop + hint)
+    return error.exit_code
+
+
+def _report_all(raised: BaseException, leaves: list[BaseException]) -> int:
+    """Print each distinct message once; the first error decides the exit code."""
+    errors = [leaf for leaf in leaves if isinstance(leaf, LiqctlError)]
+    if len(errors) < len(leaves):
+        return _report_bug(raised)
+    for message in dict.fromkeys(str(error) for error in errors):
+        _say(message)
+    return errors[0].exit_code
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for inner in group.exceptions:
+        if isinstance(inner, BaseExceptionGroup):
+            yield from _leaves(inner)
+        else:
+            yield inner
+
+
+def _report_bug(error: BaseException) -> int:
+    text = "".join(traceback.format_exception(error))
+    print(escape(redact(text), keep="\n\t"), file=sys.stderr, end="")
+    _say("this is a bug in liqctl; please report it with the lines above")
+    return BUG
+
+
+def _reader_left() -> int:
+    """Send what is still buffered nowhere, so that the interpreter does not complain at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
+
+
+def _say(message: str) -> None:
+    print(f"liqctl: {escape(redact(message))}", file=sys.stderr)

@@ -1,0 +1,208 @@
+"""`liqctl queue`: what waits, is in flight or is quarantined, and orders to the keeper."""
+
+from contextlib import closing
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from liqctl.cli import command_app
+from liqctl.cli.options import Session, with_session
+from liqctl.core.queue import NEVER_MS
+from liqctl.core.record import QueueOrder, QueueRow, QueueState
+from liqctl.errors import LiqctlError, SettingsError
+
+if TYPE_CHECKING:
+    from liqctl.ports import Store
+
+app = command_app()
+
+SILENT_MS = 10_000
+EXAMPLES = (
+    "Examples: liqctl queue --state quarantined; liqctl queue --json; "
+    "liqctl queue drop PUBKEY; liqctl queue retry PUBKEY"
+)
+
+
+class Action(StrEnum):
+    """What can be ordered for one position."""
+
+    DROP = "drop"
+    RETRY = "retry"
+
+
+@app.command(epilog=EXAMPLES)
+@with_session()
+def queue(
+    *,
+    session: Session,
+    action: Annotated[
+        Action | None,
+        typer.Argument(
+            help="Order something for one position: drop sets it aside until it recovers or is "
+            "retried, retry lifts backoff, quarantine and drop.",
+        ),
+    ] = None,
+    pubkey: Annotated[
+        str | None, typer.Argument(metavar="PUBKEY", help="The position's address.")
+    ] = None,
+    market: Annotated[
+        str | None, typer.Option("--market", metavar="SYMBOL", help="List only this market.")
+    ] = None,
+    state: Annotated[
+        QueueState | None, typer.Option("--state", help="List only what stands so.")
+    ] = None,
+) -> None:
+    """Show what waits, is in flight or is quarantined, and why.
+
+    Reads the database only, whether a keeper runs or not. A running keeper takes orders within a
+    second.
+    """
+    from liqctl.ports import SystemClock  # noqa: PLC0415 - 20 ms, not for --help
+    from liqctl.store.open import open_store  # noqa: PLC0415 - 180 ms, not for --help
+
+    listing = action is None
+    if not listing and (market is not None or state is not None):
+        raise SettingsError("--market and --state choose what is listed; an order takes neither")
+    order = None if action is None else (QueueOrder(action.value), _position(action, pubkey))
+    url = session.settings.database_url
+    with closing(open_store(url, create=False, read_only=listing)) as store:
+        now_ms = SystemClock().unix_ms()
+        written = store.state("keeper")
+        age_ms = None if written is None else max(now_ms - written[1], 0)
+        if order is not None:
+            _give(session, store, *order, age_ms)
+            return
+        rows = [
+            row
+            for row in store.queue()
+            if market in {None, row.symbol} and state in {None, row.state}
+        ]
+    _print(session, rows, now_ms, age_ms)
+
+
+def _position(action: Action, pubkey: str | None) -> str:
+    from liqctl.chain.base58 import is_address  # noqa: PLC0415 - 90 ms, not for --help
+
+    if pubkey is None:
+        raise SettingsError(f"`liqctl queue {action}` needs the PUBKEY of a position")
+    if not is_address(pubkey):
+        raise SettingsError(f"{pubkey!r} is no public key in base58")
+    return pubkey
+
+
+def _give(
+    session: Session, store: "Store", order: QueueOrder, position: str, age_ms: int | None
+) -> None:
+    """Leave an order in the row of a position.
+
+    Raises:
+        LiqctlError: there is no such row, or a running keeper has the position in flight.
+    """
+    row = next((row for row in store.queue() if row.position == position), None)
+    if row is not None and row.state is QueueState.IN_FLIGHT and not _silent(age_ms):
+        raise LiqctlError(
+            f"{position} is in flight and takes no orders; `liqctl queue` shows when it is not"
+        )
+    if row is None or not store.set_order(position, order):
+        raise LiqctlError(
+            f"{position} is not in the queue; `liqctl queue` lists what is, "
+            f"`liqctl liquidate {position}` works on any position"
+        )
+    if session.as_json:
+        session.screen.json(
+            {"type": "order", "position": position, "order": order, "keeper_age_ms": age_ms}
+        )
+        return
+    session.screen.print(f"{order} ordered for {position}")
+    if _silent(age_ms):
+        session.screen.note(
+            f"{_keeper(age_ms)}; the order waits in the database, "
+            "but a keeper that starts may take up the position before it takes the order"
+        )
+
+
+def _silent(age_ms: int | None) -> bool:
+    return age_ms is None or age_ms > SILENT_MS
+
+
+def _keeper(age_ms: int | None) -> str:
+    from liqctl.cli.times import span  # noqa: PLC0415 - after the rows are there
+
+    if age_ms is None:
+        return "no keeper has written to this database; `liqctl watch` starts one"
+    if _silent(age_ms):
+        return f"no keeper seems to be running: the last one wrote {span(age_ms)} ago"
+    return f"the keeper wrote {age_ms:,} ms ago"
+
+
+def _print(session: Session, rows: list[QueueRow], now_ms: int, age_ms: int | None) -> None:
+    if session.as_json:
+        found = [_as_json(row, now_ms) for row in rows]
+        session.screen.json({"type": "queue", "keeper_age_ms": age_ms, "rows": found})
+        return
+    if rows:
+        _print_table(session, rows, now_ms)
+    counts = ", ".join(
+        f"{sum(row.state is state for row in rows)} {state.replace('_', ' ')}"
+        for state in QueueState
+    )
+    session.screen.print(counts)
+    session.screen.note(_keeper(age_ms))
+
+
+def _print_table(session: Session, rows: list[QueueRow], now_ms: int) -> None:
+    from liqctl.cli.arithmetic import SIZE_DIGITS  # noqa: PLC0415 - 40 ms, not for --help
+    from liqctl.cli.render import decimal, health  # noqa: PLC0415 - 40 ms, not for --help
+    from liqctl.cli.times import span  # noqa: PLC0415 - with the rows only
+
+    cells = [
+        (
+            row.position,
+            row.symbol,
+            row.side,
+            decimal(row.size, SIZE_DIGITS),
+            health(row.health),
+            row.state.replace("_", " ") + (f", {row.order} ordered" if row.order else ""),
+            row.reason or "-",
+            row.tries,
+            _next_try(row, now_ms),
+            f"{span(now_ms - row.since_ms)} ago",
+        )
+        for row in rows
+    ]
+    columns = (
+        *("position", "market", "side", "size", "health"),
+        *("state", "reason", "tries", "next try", "since"),
+    )
+    session.screen.table(columns, cells, right=("size", "health", "tries", "next try"))
+
+
+def _next_try(row: QueueRow, now_ms: int) -> str:
+    """Return when the keeper will take a row, in whole seconds rounded up."""
+    if row.state is QueueState.IN_FLIGHT:
+        return "-"
+    if row.next_try_ms >= NEVER_MS:
+        return "on retry"
+    left_ms = row.next_try_ms - now_ms
+    return f"in {-(-left_ms // 1_000):,} s" if left_ms > 0 else "now"
+
+
+def _as_json(row: QueueRow, now_ms: int) -> dict[str, object]:
+    """Return a row as scripts see it: `next_try_in_ms` is null when only an order brings one."""
+    never = row.next_try_ms >= NEVER_MS
+    return {
+        "position": row.position,
+        "owner": row.owner,
+        "venue": row.venue,
+        "symbol": row.symbol,
+        "side": row.side,
+        "size": row.size,
+        "health": row.health,
+        "state": row.state,
+        "reason": row.reason,
+        "tries": row.tries,
+        "next_try_in_ms": None if never else max(row.next_try_ms - now_ms, 0),
+        "since_ms": row.since_ms,
+        "order": row.order,
+    }

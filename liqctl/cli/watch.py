@@ -1,0 +1,192 @@
+"""`liqctl watch`: the keeper as a daemon."""
+
+import asyncio
+import signal
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from liqctl.cli import command_app
+from liqctl.cli.options import Session, whole_number, with_session
+
+if TYPE_CHECKING:
+    from liqctl.cli.connect import Connection
+    from liqctl.cli.embedded import Embedded
+    from liqctl.keeper.context import Context
+    from liqctl.keeper.service import Keeper
+
+app = command_app()
+
+# Limits that guard money would only slow down a crash of 2,000 positions within a minute.
+PLAY_LIMITS = {"max_in_flight": 64, "spend_hour_lamports": 500_000_000}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What `watch` was asked to do."""
+
+    localnet: bool
+    positions: int
+    markets: int
+    seed: int
+    path: str
+    duration_s: float | None
+
+
+@app.command(
+    epilog="Examples: liqctl watch -u URL -k KEY; liqctl watch --localnet --duration 60 --json"
+)
+@with_session("dry_run", "yes")
+def watch(
+    *,
+    session: Session,
+    localnet: Annotated[
+        bool, typer.Option("--localnet", help="Start an embedded chain and work on it.")
+    ] = False,
+    positions: Annotated[
+        int, typer.Option("--positions", help="Positions on the embedded chain.")
+    ] = 2_000,
+    markets: Annotated[int, typer.Option("--markets", help="Markets on the embedded chain.")] = 3,
+    seed: Annotated[int, typer.Option("--seed", help="What the embedded chain grows from.")] = 1,
+    path: Annotated[
+        str,
+        typer.Option("--path", help="Prices of the embedded chain: crash, calm or a CSV file."),
+    ] = "crash",
+    duration: Annotated[
+        float | None,
+        typer.Option("--duration", metavar="SECONDS", help="End by itself after this long."),
+    ] = None,
+) -> int:
+    """Watch all positions and liquidate the unhealthy ones."""
+    whole_number("--positions", positions, 0, 1_000_000)
+    whole_number("--seed", seed, 0, 2**63 - 1)
+    if duration is not None:
+        whole_number("--duration", int(duration), 0, 10**9)
+    plan = Plan(
+        localnet=localnet,
+        positions=positions,
+        markets=markets,
+        seed=seed,
+        path=path,
+        duration_s=duration,
+    )
+    return asyncio.run(_watch(session, plan))
+
+
+async def _watch(session: Session, plan: Plan) -> int:
+    from liqctl.cli.connect import connected  # noqa: PLC0415 - 300 ms, not for --help
+
+    async with AsyncExitStack() as stack:
+        embedded = None
+        if plan.localnet:
+            session, embedded = await stack.enter_async_context(_embedded(session, plan))
+        connection = await stack.enter_async_context(connected(session.settings))
+        return await _keep(session, plan, connection, embedded)
+
+
+@asynccontextmanager
+async def _embedded(session: Session, plan: Plan) -> AsyncIterator[tuple[Session, "Embedded"]]:
+    """Start the chain and point the session at it; its key and records are temporary."""
+    from liqctl.cli.embedded import embedded_chain  # noqa: PLC0415 - with the chain only
+
+    with tempfile.TemporaryDirectory(prefix="liqctl-") as folder:
+        place = Path(folder)
+        async with embedded_chain(
+            place / "liquidator.json",
+            positions=plan.positions,
+            markets=plan.markets,
+            seed=plan.seed,
+            path=plan.path,
+        ) as chain:
+            changes: dict[str, object] = {
+                "rpc_url": chain.rpc_url,
+                "ws_url": chain.ws_url,
+                "program_id": chain.program_id,
+                "keypair": str(place / "liquidator.json"),
+            }
+            played = {"database_url": f"sqlite:{place / 'liqctl.db'}", **PLAY_LIMITS}
+            changes |= {n: v for n, v in played.items() if session.origins[n] == "default"}
+            settings = session.settings.model_copy(update=changes)
+            yield replace(session, settings=settings), chain
+
+
+async def _keep(
+    session: Session, plan: Plan, connection: "Connection", embedded: "Embedded | None"
+) -> int:
+    """Run the keeper until a signal or the end of the duration; print the summary then."""
+    from liqctl.cli.connect import (  # noqa: PLC0415 - 300 ms, not for --help
+        dry_liquidator,
+        keeper_of,
+        kept,
+        signer_of,
+    )
+    from liqctl.cli.stream import EventStream  # noqa: PLC0415 - with the keeper only
+    from liqctl.cli.summary import print_summary  # noqa: PLC0415 - with the keeper only
+    from liqctl.store.open import open_store  # noqa: PLC0415 - 180 ms, not for --help
+
+    signer = None if session.dry_run else await signer_of(session, connection)
+    database = "sqlite::memory:" if session.dry_run else session.settings.database_url
+    store = open_store(database)
+    async with kept(connection, store) as context:
+        liquidator = dry_liquidator(session.settings) if signer is None else None
+        keeper = keeper_of(context, session.settings, signer=signer, liquidator=liquidator)
+        stop = asyncio.Event()
+        _stop_on_signals(stop)
+        started_ns = connection.clock.monotonic_ns()
+        async with asyncio.TaskGroup() as tasks:
+            events = EventStream(session, context) if session.as_json else None
+            showing = events.run() if events is not None else _show(session, keeper, context)
+            side = [tasks.create_task(showing, name="show")]
+            if plan.duration_s is not None:
+                side.append(tasks.create_task(_end_after(plan.duration_s, keeper, embedded, stop)))
+            await keeper.run(stop)
+            for task in side:
+                task.cancel()
+        if events is not None:
+            await events.catch_up()
+        if plan.duration_s is not None:
+            clean = await print_summary(session, connection, context, keeper, started_ns)
+            return 0 if clean else 1
+        return 0
+
+
+def _stop_on_signals(stop: asyncio.Event) -> None:
+    """Set `stop` at the first SIGINT or SIGTERM; the second one ends the program at once."""
+    loop = asyncio.get_running_loop()
+    both = (signal.SIGINT, signal.SIGTERM)
+
+    def first() -> None:
+        stop.set()
+        for each in both:
+            loop.remove_signal_handler(each)
+            signal.signal(each, signal.SIG_DFL)
+
+    for each in both:
+        loop.add_signal_handler(each, first)
+
+
+async def _end_after(
+    seconds: float, keeper: "Keeper", embedded: "Embedded | None", stop: asyncio.Event
+) -> None:
+    """Stop when the time is up; on an embedded chain prices rest first and the queue runs dry."""
+    await asyncio.sleep(seconds)
+    if embedded is not None:
+        await embedded.rest()
+        for _ in range(50):
+            await asyncio.sleep(0.2)
+            if not keeper.in_flight() and not len(keeper.engine.queue):
+                break
+    stop.set()
+
+
+async def _show(session: Session, keeper: "Keeper", context: "Context") -> None:
+    """Show the live view on a terminal; elsewhere the log says what happens."""
+    if session.screen.out.is_terminal:
+        from liqctl.cli.live import show_live  # noqa: PLC0415 - when there is a terminal
+
+        await show_live(session, keeper, context)
