@@ -175,7 +175,9 @@ def tuning_of(settings: Settings) -> Tuning:
     setup = SETUP_ACCOUNTS_MAX * TOKEN_ACCOUNT_RENT_LAMPORTS
     return Tuning(
         intervals=Intervals(
-            check_ms=settings.check_interval_ms, insurance_ms=settings.insurance_interval_ms
+            check_ms=settings.check_interval_ms,
+            insurance_ms=settings.insurance_interval_ms,
+            cache_ms=settings.price_cache_ms,
         ),
         limits=Limits(
             transaction_lamports=settings.max_fee_lamports + SIGNATURE_FEE_LAMPORTS + setup,
@@ -185,6 +187,8 @@ def tuning_of(settings: Settings) -> Tuning:
             in_flight_max=settings.max_in_flight,
             attempts_max=settings.max_retries + 1,
             reward_min=settings.min_reward,
+            price_age_s_max=settings.price_max_age_s,
+            price_confidence_bps_max=settings.price_max_confidence_bps,
         ),
         fees=Fees(
             compute_unit_limit=settings.compute_unit_limit,

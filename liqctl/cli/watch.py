@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 app = command_app()
 
 # Limits that guard money would only slow down a crash of 2,000 positions within a minute.
-PLAY_LIMITS = {"max_in_flight": 64, "spend_hour_lamports": 500_000_000}
+PLAY_LIMITS = {"max_in_flight": 256, "spend_hour_lamports": 500_000_000}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,8 @@ from liqctl.core.price import PriceReading
 from liqctl.core.queue import Queue
 from liqctl.core.record import QueueOrder
 
+DROPPED = "dropped"
+
 
 class Judge(Protocol):
     """What the engine asks a venue."""
@@ -74,6 +76,7 @@ class Engine:
         self._old_below: dict[str, int] = {}
         self._prices: dict[str, int | str] = {}
         self._asked: set[str] = set()
+        self.excluded: set[str] = set()
 
     def apply(self, event: Event, now_ms: int) -> list[Notice]:
         """Take one event in and return what follows from it."""
@@ -224,10 +227,14 @@ class Engine:
     def _apply_order(self, event: Ordered, now_ms: int) -> list[Notice]:
         match event.order:
             case QueueOrder.DROP:
-                dropped = self.queue.exclude(event.position, "dropped")
-                return [Dequeued(position=event.position, reason="dropped")] if dropped else []
+                self.excluded.add(event.position)
+                dropped = self.queue.exclude(event.position, DROPPED)
+                return [Dequeued(position=event.position, reason=DROPPED)] if dropped else []
             case QueueOrder.RETRY | QueueOrder.ENQUEUE:
-                self.queue.retry(event.position)
+                if event.order is QueueOrder.RETRY:
+                    self.excluded.discard(event.position)
+                if event.position not in self.excluded:
+                    self.queue.retry(event.position)
                 if event.position not in self._positions:
                     return [Wanted(addresses=(event.position,))]
                 return self._evaluate({event.position}, now_ms, 0)
@@ -322,7 +329,9 @@ class Engine:
                     now_ms=now_ms,
                     tick_ns=tick_ns,
                 )
-                if new and kept:
+                if new and kept and address in self.excluded:
+                    self.queue.exclude(address, DROPPED)
+                elif new and kept:
                     notices.append(Queued(position=position, assessment=verdict))
             elif self.queue.remove(address):
                 reason = verdict.unknown_reason or "recovered"

@@ -2,13 +2,18 @@
 
 from dataclasses import dataclass
 
+from liqctl.core.health import Assessment
+
 SIGNATURE_FEE_LAMPORTS = 5_000
 TOKEN_ACCOUNT_RENT_LAMPORTS = 2_039_280
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What the operator allows; lamports, and quote in 1e-6."""
+    """What the operator allows; lamports, and quote in 1e-6.
+
+    The program has its own limits on prices, which decide the verdict; ours only stop a send.
+    """
 
     transaction_lamports: int = 5_000_000
     hour_lamports: int = 50_000_000
@@ -17,6 +22,8 @@ class Limits:
     in_flight_max: int = 4
     attempts_max: int = 3
     reward_min: int = 0
+    price_age_s_max: int = 60
+    price_confidence_bps_max: int = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +34,17 @@ class Spending:
     in_flight_lamports: int
     hour_lamports: int
     day_lamports: int
+
+
+def blocker(verdict: Assessment, limits: Limits) -> str | None:
+    """Return the first reason not to send although the program would liquidate, or None."""
+    if verdict.blockers:
+        return verdict.blockers[0]
+    if verdict.price_age_s > limits.price_age_s_max:
+        return "price_older_than_own_limit"
+    if verdict.confidence_bps > limits.price_confidence_bps_max:
+        return "price_wider_than_own_limit"
+    return "reward_below_floor" if verdict.reward < limits.reward_min else None
 
 
 def refusal(cost_lamports: int, spending: Spending, limits: Limits) -> str | None:

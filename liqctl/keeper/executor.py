@@ -85,7 +85,7 @@ class Executor:
         except* LiqctlError as errors:
             raise _first(errors) from errors
         claim, read, trial = claiming.result(), reading.result(), trying.result()
-        stop = objection(decision, read, self._limits.reward_min)
+        stop = objection(decision, read, self._limits)
         if stop is None and trial is not None and trial.simulation.slot < read.slot:
             trial = await self._simulate(draft, read.slot)
         stop = stop or self._objection_of(decision, trial)

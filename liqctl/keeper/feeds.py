@@ -24,9 +24,13 @@ READ_BATCH = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intervals:
-    """How often what is read although nothing called for it; milliseconds."""
+    """How often what is read although nothing called for it; milliseconds.
+
+    What was seen within `cache_ms` is not read again.
+    """
 
     check_ms: int = 2_000
+    cache_ms: int = 2_000
     insurance_ms: int = 10_000
     reconcile_ms: int = 60_000
 
@@ -69,6 +73,7 @@ class Feeds:
         self._call = asyncio.Event()
         self._reload = asyncio.Event()
         self._watched: set[str] = {CLOCK_SYSVAR}
+        self._seen_ns: dict[str, int] = {}
         self.state = FeedState()
 
     def want(self, addresses: Iterable[str], *, min_context_slot: int = 0) -> None:
@@ -123,6 +128,10 @@ class Feeds:
             if address != CLOCK_SYSVAR
         )
         events.append(AccountsSeen(seen=seen))
+        now_ns = self._context.clock.monotonic_ns()
+        self._seen_ns.update(
+            (each.address, now_ns) for each in seen if each.address in self._watched
+        )
         for event in events:
             self._mailbox.put(event)
 
@@ -158,6 +167,8 @@ class Feeds:
             case AccountNotice():
                 seen = decode(self._context.venue, item.address, item.account, item.slot)
                 received_ns = item.received_ns if timed else 0
+                if timed:
+                    self._seen_ns[item.address] = item.received_ns
                 self._mailbox.put(AccountsSeen(seen=(seen,), received_ns=received_ns))
             case StreamUp():
                 self._reload.set()
@@ -179,9 +190,15 @@ class Feeds:
         """Read what verdicts depend on and have everything looked at, each interval."""
         while True:
             await self._context.clock.sleep(self._intervals.check_ms / 1_000)
-            if await self._survives(self.read(sorted(self._watched - {CLOCK_SYSVAR}))):
+            if await self._survives(self.read(self._outdated())):
                 self.state.check_ns = self._context.clock.monotonic_ns()
             self._mailbox.put(CheckDue())
+
+    def _outdated(self) -> list[str]:
+        """Return what is watched and was not seen within the time of the cache."""
+        oldest_ns = self._context.clock.monotonic_ns() - self._intervals.cache_ms * 1_000_000
+        watched = sorted(self._watched - {CLOCK_SYSVAR})
+        return [address for address in watched if self._seen_ns.get(address, 0) < oldest_ns]
 
     async def _reconcile(self) -> None:
         """Read all positions again at every reconnection and each interval."""

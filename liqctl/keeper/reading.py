@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from liqctl.chain.client import Chain
 from liqctl.core.account import Account, Gone, Seen
 from liqctl.core.events import Decision, OutcomeSeen, Result
+from liqctl.core.guards import Limits, blocker
 from liqctl.core.health import Assessment
 from liqctl.core.position import Position
 from liqctl.errors import RpcMalformed
@@ -66,7 +67,7 @@ async def read_fresh(
     )
 
 
-def objection(decision: Decision, read: FreshRead, reward_min: int) -> OutcomeSeen | None:
+def objection(decision: Decision, read: FreshRead, limits: Limits) -> OutcomeSeen | None:
     """Return the outcome when the fresh read does not confirm the decision, else None."""
     address = decision.position.address
 
@@ -83,7 +84,5 @@ def objection(decision: Decision, read: FreshRead, reward_min: int) -> OutcomeSe
         return stop(Result.RECOVERED, "healthy")
     if verdict.liquidatable is None:
         return stop(Result.REFUSED, verdict.unknown_reason or "unknown")
-    blockers = list(verdict.blockers)
-    if verdict.reward < reward_min:
-        blockers.append("reward_below_floor")
-    return stop(Result.REFUSED, blockers[0]) if blockers else None
+    blocked = blocker(verdict, limits)
+    return stop(Result.REFUSED, blocked) if blocked is not None else None

@@ -20,6 +20,8 @@ FLUSH_S = 0.25
 PRICE_EVENT_MS = 1_000
 PENDING_MAX = 10_000
 EVENTS_KEPT = 200_000
+PRUNE_MS = 60_000
+EXCLUDED = "excluded"
 
 
 class Recorder:
@@ -43,6 +45,8 @@ class Recorder:
         self._samples: deque[InsuranceSample] = deque(maxlen=PENDING_MAX)
         self._price_event_ms: dict[str, int] = {}
         self._mirrored: dict[str, Entry] = {}
+        self._excluded: list[str] = []
+        self._pruned_ms = 0
         self.fund: InsuranceState | None = None
         self.fund_slot = 0
         self.counts: Counter[str] = Counter()
@@ -101,6 +105,8 @@ class Recorder:
         try:
             await self._flush_rows()
             await self._flush_queue()
+            await self._flush_excluded()
+            await self._prune()
             state = json.dumps(self._summary())
             await self._store.run(
                 self._store.store.put_state, "keeper", state, self._clock.unix_ms()
@@ -128,6 +134,22 @@ class Recorder:
         while self._samples:
             await self._store.run(store.record_insurance, self._samples[0])
             self._samples.popleft()
+
+    async def _flush_excluded(self) -> None:
+        """Keep what people set aside, so that a restart does not take it up again."""
+        excluded = sorted(self._engine.excluded)
+        if excluded != self._excluded:
+            body = json.dumps(excluded)
+            put = self._store.store.put_state
+            await self._store.run(put, EXCLUDED, body, self._clock.unix_ms())
+            self._excluded = excluded
+
+    async def _prune(self) -> None:
+        """Drop the oldest events beyond what is kept, now and then."""
+        now_ms = self._clock.unix_ms()
+        if now_ms - self._pruned_ms >= PRUNE_MS:
+            self._pruned_ms = now_ms
+            await self._store.run(self._store.store.prune_events, EVENTS_KEPT)
 
     async def _flush_queue(self) -> None:
         present = {entry.position: entry for entry in self._engine.queue.entries()}

@@ -1,6 +1,7 @@
 """The keeper: wiring, the decide loop, supervision and the orderly end."""
 
 import asyncio
+import json
 from dataclasses import dataclass, field
 
 import structlog
@@ -19,6 +20,7 @@ from liqctl.core.events import (
 )
 from liqctl.core.guards import Limits
 from liqctl.core.queue import Pacing, Queue
+from liqctl.core.record import QueueOrder
 from liqctl.errors import GuardError, LiqctlError, StoreError
 from liqctl.keeper.blockhash import RecentBlockhash
 from liqctl.keeper.book import ColumnBook
@@ -28,7 +30,7 @@ from liqctl.keeper.executor import Executor
 from liqctl.keeper.feeds import Feeds, Intervals
 from liqctl.keeper.gate import Gate
 from liqctl.keeper.mailbox import Mailbox
-from liqctl.keeper.recorder import Recorder
+from liqctl.keeper.recorder import EXCLUDED, Recorder
 from liqctl.keeper.settle import Settler
 from liqctl.keeper.status import Status, status_of
 
@@ -114,6 +116,8 @@ class Keeper:
         taken = await self.settler.recover()
         if taken:
             log.info("recovered", attempts=taken)
+        await self._take_exclusions()
+        await self._apply_orders()
         await self.feeds.load()
         self.absorb()
 
@@ -233,17 +237,25 @@ class Keeper:
 
     async def _take_orders(self) -> None:
         """Do what people ordered through the store; a failing store is reported by the recorder."""
-        store = self._context.store
         while True:
             await self._context.clock.sleep(ORDERS_S)
             try:
-                rows = await store.run(store.store.take_orders)
+                await self._apply_orders()
             except StoreError:
                 self.recorder.counts["store_errors"] += 1
-                continue
-            for row in rows:
-                if row.order is not None:
-                    self.mailbox.put(Ordered(position=row.position, order=row.order))
+
+    async def _apply_orders(self) -> None:
+        store = self._context.store
+        for row in await store.run(store.store.take_orders):
+            if row.order is not None:
+                self.mailbox.put(Ordered(position=row.position, order=row.order))
+
+    async def _take_exclusions(self) -> None:
+        """Set aside again what was set aside before the restart."""
+        store = self._context.store
+        kept = await store.run(store.store.state, EXCLUDED)
+        for position in json.loads(kept[0]) if kept is not None else []:
+            self.mailbox.put(Ordered(position=position, order=QueueOrder.DROP))
 
     async def _sample_fund(self) -> None:
         while True:

@@ -411,3 +411,19 @@ def test_a_snapshot_that_shows_nothing_new_touches_no_position():
 
     assert judge.looks == 0
     assert one.view["x0"].slot == 9
+
+
+def test_a_drop_outlasts_recovery_and_an_enqueue_by_scan():
+    one = engine(position("a", 90))
+    one.apply(Ordered(position="a", order=QueueOrder.DROP), 0)
+
+    one.apply(seen(2, p=price(80)), 0)
+    assert one.next(10**15) is None
+
+    one.apply(seen(3, p=price(100)), 0)
+    one.apply(seen(4, p=price(80)), 0)
+    one.apply(Ordered(position="a", order=QueueOrder.ENQUEUE), 0)
+    assert one.next(10**15) is None
+
+    one.apply(Ordered(position="a", order=QueueOrder.RETRY), 0)
+    assert taken(one.next(0)) == "a"
