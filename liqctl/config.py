@@ -124,6 +124,13 @@ def _no_bool(value: object) -> object:
     return value
 
 
+def _names(value: object) -> object:
+    """Take a list, or names with commas between them as a variable holds them."""
+    if isinstance(value, str):
+        return [name.strip() for name in value.split(",") if name.strip()]
+    return value
+
+
 Whole = Annotated[int, BeforeValidator(_no_bool)]
 Lamports = Annotated[Whole, Field(ge=0, le=10**18)]
 
@@ -157,6 +164,8 @@ class Settings(BaseModel):
     spend_hour_lamports: Lamports = 50_000_000
     spend_day_lamports: Lamports = 500_000_000
     min_balance_lamports: Lamports = 50_000_000
+    markets_allow: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
+    markets_deny: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
     min_reward: Annotated[Whole, Field(ge=0, le=10**18)] = 0
 
     server_port: Annotated[Whole, Field(ge=1, le=65_535)] = 8080

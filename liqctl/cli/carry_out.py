@@ -80,6 +80,7 @@ async def carry_out(
         StoreError: nothing was sent that is not recorded.
         TransactionError: it is still not final after three minutes; it stays on record.
     """
+    await keeper.holds.look()
     decision = Decision(position=position, assessment=assessment, tick_ns=0, tries=0)
     execution = await keeper.executor.run(decision, view, max_size=max_size)
     if execution.live is None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from liqctl.chain.answers import Commitment
 from liqctl.chain.client import Chain
@@ -19,6 +20,7 @@ from liqctl.keeper.context import Context
 from liqctl.keeper.draft import Fees
 from liqctl.keeper.feeds import Intervals
 from liqctl.keeper.gate import Gate
+from liqctl.keeper.holds import STOP_FILE
 from liqctl.keeper.service import Keeper, Streams, Tuning
 from liqctl.keeper.storage import StoreThread
 from liqctl.ports import Clock, Signer, Store, SystemClock, SystemRng, Venue
@@ -167,7 +169,16 @@ def keeper_of(
         liquidator=signer.address if signer is not None else liquidator,
         streams=both,
         tuning=tuning_of(settings),
+        stop_file=stop_file_of(settings),
     )
+
+
+def stop_file_of(settings: Settings) -> Path | None:
+    """Return the file whose presence stops every keeper on the database: STOP beside it."""
+    from liqctl.store.open import sqlite_path  # noqa: PLC0415 - 180 ms, not for --help
+
+    database = sqlite_path(settings.database_url)
+    return None if database == ":memory:" else Path(database).with_name(STOP_FILE)
 
 
 def tuning_of(settings: Settings) -> Tuning:
@@ -189,6 +200,8 @@ def tuning_of(settings: Settings) -> Tuning:
             reward_min=settings.min_reward,
             price_age_s_max=settings.price_max_age_s,
             price_confidence_bps_max=settings.price_max_confidence_bps,
+            markets_allowed=frozenset(settings.markets_allow),
+            markets_denied=frozenset(settings.markets_deny),
         ),
         fees=Fees(
             compute_unit_limit=settings.compute_unit_limit,

@@ -54,7 +54,10 @@ def _headline(status: "Status") -> Text:
         f"{coverage.evaluated:,}/{coverage.positions:,}", style="green" if complete else "bold red"
     )
     text.append(f"  waiting {status.waiting}  in flight {status.in_flight}")
-    text.append(f"  quarantined {status.quarantined}\n")
+    text.append(f"  quarantined {status.quarantined}")
+    if status.held is not None:
+        text.append(f"  HELD: {status.held}", style="bold red")
+    text.append("\n")
     text.append(f"full {status.full}  partial {status.partial}  failed {status.failed}")
     text.append(f"  lost races {status.lost_races}  insurance fund {fund}")
     return text

@@ -13,6 +13,7 @@ import typer
 
 from liqctl.cli import command_app
 from liqctl.cli.options import Session, whole_number, with_session
+from liqctl.errors import SettingsError
 
 if TYPE_CHECKING:
     from liqctl.cli.connect import Connection
@@ -61,8 +62,21 @@ def watch(
         float | None,
         typer.Option("--duration", metavar="SECONDS", help="End by itself after this long."),
     ] = None,
+    stop: Annotated[
+        bool,
+        typer.Option("--stop", help="Stop every keeper on the database from signing, and end."),
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Lift a stop or an open circuit breaker, and end.")
+    ] = False,
 ) -> int:
-    """Watch all positions and liquidate the unhealthy ones."""
+    """Watch all positions and liquidate the unhealthy ones.
+
+    Nothing is signed while the database holds a stop (--stop), a file STOP lies beside it, or
+    after SIGUSR1; what is in the air goes on being settled.
+    """
+    if stop or resume:
+        return _switch(session, stop=stop, resume=resume)
     whole_number("--positions", positions, 0, 1_000_000)
     whole_number("--seed", seed, 0, 2**63 - 1)
     if duration is not None:
@@ -76,6 +90,27 @@ def watch(
         duration_s=duration,
     )
     return asyncio.run(_watch(session, plan))
+
+
+def _switch(session: Session, *, stop: bool, resume: bool) -> int:
+    """Set or lift the kill switch in the database."""
+    from liqctl.keeper.holds import write_switch  # noqa: PLC0415 - with the keeper only
+    from liqctl.ports import SystemClock  # noqa: PLC0415 - 30 ms, not for --help
+    from liqctl.store.open import open_store  # noqa: PLC0415 - 180 ms, not for --help
+
+    if stop and resume:
+        raise SettingsError("--stop and --resume exclude each other")
+    store = open_store(session.settings.database_url)
+    try:
+        write_switch(store, SystemClock().unix_ms(), stop=stop)
+    finally:
+        store.close()
+    database = session.settings.database_url
+    if stop:
+        session.screen.print(f"stopped: no keeper on {database} signs until `--resume`")
+    else:
+        session.screen.print(f"resumed: keepers on {database} may sign")
+    return 0
 
 
 async def _watch(session: Session, plan: Plan) -> int:
@@ -137,6 +172,7 @@ async def _keep(
         keeper = keeper_of(context, session.settings, signer=signer, liquidator=liquidator)
         stop = asyncio.Event()
         _stop_on_signals(stop)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, keeper.holds.pull)
         started_ns = connection.clock.monotonic_ns()
         async with asyncio.TaskGroup() as tasks:
             events = EventStream(session, context) if session.as_json else None

@@ -130,6 +130,11 @@ class Engine:
         total = evaluated + sum(unknown.values())
         return Coverage(positions=total, evaluated=evaluated, unknown=dict(unknown))
 
+    @property
+    def positions(self) -> int:
+        """How many positions are held."""
+        return len(self._positions)
+
     def position(self, address: str) -> Position | None:
         """Return a held position."""
         return self._positions.get(address)

@@ -12,7 +12,8 @@ TOKEN_ACCOUNT_RENT_LAMPORTS = 2_039_280
 class Limits:
     """What the operator allows; lamports, and quote in 1e-6.
 
-    The program has its own limits on prices, which decide the verdict; ours only stop a send.
+    The program has its own limits on prices, which decide the verdict; ours only stop a send. No
+    market named as allowed means all of them.
     """
 
     transaction_lamports: int = 5_000_000
@@ -24,6 +25,8 @@ class Limits:
     reward_min: int = 0
     price_age_s_max: int = 60
     price_confidence_bps_max: int = 100
+    markets_allowed: frozenset[str] = frozenset()
+    markets_denied: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,10 @@ def blocker(verdict: Assessment, limits: Limits) -> str | None:
     """Return the first reason not to send although the program would liquidate, or None."""
     if verdict.blockers:
         return verdict.blockers[0]
+    if limits.markets_allowed and verdict.symbol not in limits.markets_allowed:
+        return "market_not_allowed"
+    if verdict.symbol in limits.markets_denied:
+        return "market_denied"
     if verdict.price_age_s > limits.price_age_s_max:
         return "price_older_than_own_limit"
     if verdict.confidence_bps > limits.price_confidence_bps_max:

@@ -1,7 +1,7 @@
 """From a decision to recorded, signed bytes on the wire, or to a typed reason why not."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -51,8 +51,9 @@ class Executor:
         gate: Gate | None,
         drafter: Drafter | None,
         limits: Limits,
+        hold: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """Wire the parts; the drafter pays with the gate's key."""
+        """Wire the parts; the drafter pays with the gate's key, `hold` may still say no."""
         if gate is not None:
             paying = drafter is not None and drafter.liquidator == gate.liquidator
             invariant(paying, "the drafter does not pay with the gate's key")
@@ -65,6 +66,7 @@ class Executor:
         self._gate = gate
         self._drafter = drafter
         self._limits = limits
+        self._hold = hold
 
     async def run(
         self, decision: Decision, view: Mapping[str, Seen], *, max_size: int | None = None
@@ -149,7 +151,7 @@ class Executor:
         draft = trial.draft
         missing = sum(read.beside.get(address) is None for address in draft.creates)
         cost = draft.fee_lamports + missing * TOKEN_ACCOUNT_RENT_LAMPORTS
-        reason = refusal(cost, await self._spending(sending), self._limits)
+        reason = refusal(cost, await self._spending(sending), self._limits) or self._hold()
         if reason is None and claim.attempts >= self._limits.attempts_max:
             reason = "attempts_spent"
         if reason is not None:

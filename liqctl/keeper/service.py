@@ -3,10 +3,12 @@
 import asyncio
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import structlog
 
 from liqctl.chain.stream import Subscriptions
+from liqctl.core.breaker import BreakerRules
 from liqctl.core.engine import Engine
 from liqctl.core.events import (
     AccountsSeen,
@@ -15,6 +17,7 @@ from liqctl.core.events import (
     Notice,
     Ordered,
     OutcomeSeen,
+    Queued,
     Result,
     Wanted,
 )
@@ -29,6 +32,7 @@ from liqctl.keeper.draft import Drafter, Fees
 from liqctl.keeper.executor import Executor
 from liqctl.keeper.feeds import Feeds, Intervals
 from liqctl.keeper.gate import Gate
+from liqctl.keeper.holds import Holds
 from liqctl.keeper.mailbox import Mailbox
 from liqctl.keeper.recorder import EXCLUDED, Recorder
 from liqctl.keeper.settle import Settler
@@ -50,6 +54,7 @@ class Tuning:
     limits: Limits = field(default_factory=Limits)
     fees: Fees = field(default_factory=Fees)
     pacing: Pacing = field(default_factory=Pacing)
+    breaker: BreakerRules = field(default_factory=BreakerRules)
     queue_capacity: int = 10_000
     settle_ms: int = 500
 
@@ -76,6 +81,7 @@ class Keeper:
         liquidator: str | None,
         streams: Streams | None,
         tuning: Tuning,
+        stop_file: Path | None = None,
     ) -> None:
         """Wire the parts; nothing runs and nothing is read yet."""
         self._context = context
@@ -96,9 +102,15 @@ class Keeper:
             if liquidator is None
             else Drafter(context, self._blockhash, liquidator, tuning.fees)
         )
+        self.holds = Holds(context, tuning.breaker, stop_file)
         self.settler = Settler(context, gate, self._settled, interval_ms=tuning.settle_ms)
         self.executor = Executor(
-            context, self.settler, gate=gate, drafter=drafter, limits=tuning.limits
+            context,
+            self.settler,
+            gate=gate,
+            drafter=drafter,
+            limits=tuning.limits,
+            hold=self.holds.reason,
         )
         self.recorder = Recorder(context, self.engine, lambda: self.status().as_json())
         self._insurance_s = tuning.intervals.insurance_ms / 1_000
@@ -161,6 +173,9 @@ class Keeper:
             notices = self.engine.apply(event, self._context.clock.unix_ms())
             self.recorder.note(notices)
             self._spread(notices)
+            if isinstance(event, AccountsSeen) and event.received_ns:
+                turned = sum(isinstance(notice, Queued) for notice in notices)
+                self.holds.turned(turned, self.engine.positions)
             if isinstance(event, CheckDue):
                 markets = [market for market, _ in self.engine.markets()]
                 self.feeds.follow(market.price_account for market in markets)
@@ -177,6 +192,8 @@ class Keeper:
             self._start_due(tasks)
 
     def _start_due(self, tasks: asyncio.TaskGroup) -> None:
+        if self.holds.reason() is not None:
+            return
         now_ms = self._context.clock.unix_ms()
         while len(self._working) + self.settler.unconfirmed() < self._limits.in_flight_max:
             decision = self.engine.next(now_ms)
@@ -221,10 +238,12 @@ class Keeper:
             result=outcome.result.value,
             reason=outcome.reason,
         )
+        self.holds.ended(outcome)
         self.mailbox.put(outcome)
 
     def _settled(self, outcome: OutcomeSeen) -> None:
         """An attempt ended; what it changed is read again before it is judged again."""
+        self.holds.ended(outcome)
         self.mailbox.put(outcome)
         fund = self._context.venue.insurance_address()
         touched = [outcome.position, *([fund] if fund is not None else [])]
@@ -249,6 +268,7 @@ class Keeper:
         for row in await store.run(store.store.take_orders):
             if row.order is not None:
                 self.mailbox.put(Ordered(position=row.position, order=row.order))
+        await self.holds.look()
 
     async def _take_exclusions(self) -> None:
         """Set aside again what was set aside before the restart."""

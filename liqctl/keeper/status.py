@@ -45,6 +45,7 @@ class Status:
     waiting: int
     quarantined: int
     in_flight: int
+    held: str | None
     fund_balance: int | None
     fund_address: str | None
     full: int
@@ -95,6 +96,7 @@ def status_of(keeper: "Keeper", clock: Clock, started_ns: int) -> Status:
         waiting=states[QueueState.WAITING],
         quarantined=states[QueueState.QUARANTINED],
         in_flight=keeper.in_flight(),
+        held=keeper.holds.reason(),
         fund_balance=fund.balance if fund else None,
         fund_address=fund.address if fund else None,
         full=settler.counts["full"],

@@ -1,0 +1,101 @@
+"""What keeps the keeper from starting anything new: the kill switch and the circuit breaker."""
+
+import json
+from pathlib import Path
+
+import structlog
+
+from liqctl.core.breaker import Breaker, BreakerRules
+from liqctl.core.events import OutcomeSeen, Result
+from liqctl.core.instruction import Outcome
+from liqctl.keeper.context import Context
+from liqctl.ports import Store
+
+log = structlog.get_logger(__name__)
+
+KILL_SWITCH = "kill_switch"
+STOP_FILE = "STOP"
+
+
+class Holds:
+    """Asked before every decision and once more before every signature.
+
+    What is in the air goes on being settled whatever is held here.
+    """
+
+    def __init__(self, context: Context, rules: BreakerRules, stop_file: Path | None) -> None:
+        """Start with nothing held; `look` finds what people have set."""
+        self._context = context
+        self._stop_file = stop_file
+        self._breaker = Breaker(rules=rules)
+        self._switch: str | None = None
+        self._switch_ms = 0
+
+    def reason(self) -> str | None:
+        """Return why nothing may be signed now, or None."""
+        return self._switch or self._breaker.holds(self._context.clock.unix_ms())
+
+    def pull(self) -> None:
+        """Set the kill switch of this process; only a resume through the store lifts it."""
+        self._switch = "kill_switch_signal"
+        self._switch_ms = self._context.clock.unix_ms()
+        log.warning("kill_switch", source="signal")
+
+    async def look(self) -> None:
+        """Read the kill switch from the store and the stop file.
+
+        Raises:
+            StoreError: the store cannot be read; what was known stays.
+        """
+        found = await self._context.store.run(_read, self._context.store.store, self._stop_file)
+        before = self._switch
+        row, written_ms, file_is_there = found
+        if file_is_there:
+            self._switch = "kill_switch_file"
+        elif row == "stop":
+            self._switch = "kill_switch_row"
+        elif before != "kill_switch_signal" or written_ms > self._switch_ms:
+            self._switch = None
+            if row == "run" and written_ms > self._switch_ms:
+                self._breaker = self._breaker.resumed()
+                self._switch_ms = written_ms
+        if self._switch != before:
+            log.warning("kill_switch", state=self._switch or "lifted")
+
+    def ended(self, outcome: OutcomeSeen) -> None:
+        """Take in how an attempt or a decision ended."""
+        before = self._breaker
+        if outcome.result is Result.LANDED:
+            self._breaker = before.landed()
+        elif outcome.result is Result.FAILED:
+            kind = outcome.reason.partition(":")[0]
+            if kind in {Outcome.BUG, Outcome.LAYOUT}:
+                self._breaker = before.met_bug()
+            elif outcome.slot:
+                self._breaker = before.failed(self._context.clock.unix_ms())
+        self._tell(before)
+
+    def turned(self, count: int, positions: int) -> None:
+        """Take in that one tick made so many positions liquidatable."""
+        before = self._breaker
+        self._breaker = before.crowd(count, positions, self._context.clock.unix_ms())
+        self._tell(before)
+
+    def _tell(self, before: Breaker) -> None:
+        if self._breaker.openings > before.openings or self._breaker.reason != before.reason:
+            log.error(
+                "breaker_open",
+                reason=self._breaker.reason,
+                until_ms=self._breaker.open_until_ms,
+            )
+
+
+def write_switch(store: Store, now_ms: int, *, stop: bool) -> None:
+    """Stop every keeper on the store from signing, or let them go on."""
+    store.put_state(KILL_SWITCH, json.dumps("stop" if stop else "run"), now_ms)
+
+
+def _read(store: Store, stop_file: Path | None) -> tuple[str | None, int, bool]:
+    row = store.state(KILL_SWITCH)
+    there = stop_file is not None and stop_file.exists()
+    return (None, 0, there) if row is None else (json.loads(row[0]), row[1], there)

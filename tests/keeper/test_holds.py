@@ -1,0 +1,108 @@
+import pytest
+
+from liqctl.chain.client import Chain
+from liqctl.core.breaker import BreakerRules
+from liqctl.core.events import OutcomeSeen, Result
+from liqctl.keeper.context import Context
+from liqctl.keeper.holds import Holds, write_switch
+from liqctl.keeper.storage import StoreThread
+from liqctl.ports import SystemRng
+from liqctl.testing import FakeRpc, ManualClock, MemoryStore
+from liqctl.venues.registry import open_venue
+
+RULES = BreakerRules(failures_max=2, pause_ms=1_000, crowd_min=10)
+
+
+@pytest.fixture
+async def context():
+    made = Context(
+        venue=open_venue("reference", None),
+        chain=Chain(FakeRpc()),
+        store=StoreThread(MemoryStore()),
+        clock=ManualClock(),
+        rng=SystemRng(1),
+        owner="me",
+    )
+    yield made
+    await made.store.close()
+
+
+def failed(reason: str, slot: int = 5) -> OutcomeSeen:
+    return OutcomeSeen(position="p", result=Result.FAILED, reason=reason, slot=slot)
+
+
+async def test_a_stop_in_the_store_holds_until_a_resume(context):
+    holds = Holds(context, RULES, None)
+    await holds.look()
+    assert holds.reason() is None
+
+    write_switch(context.store.store, 10, stop=True)
+    await holds.look()
+    assert holds.reason() == "kill_switch_row"
+
+    write_switch(context.store.store, 20, stop=False)
+    await holds.look()
+    assert holds.reason() is None
+
+
+async def test_a_stop_file_holds_as_long_as_it_is_there(context, tmp_path):
+    holds = Holds(context, RULES, tmp_path / "STOP")
+    (tmp_path / "STOP").touch()
+    await holds.look()
+    assert holds.reason() == "kill_switch_file"
+
+    (tmp_path / "STOP").unlink()
+    await holds.look()
+    assert holds.reason() is None
+
+
+async def test_a_signal_holds_until_a_later_resume(context):
+    write_switch(context.store.store, context.clock.unix_ms() - 1, stop=False)
+    holds = Holds(context, RULES, None)
+    await holds.look()
+    holds.pull()
+
+    await holds.look()
+    assert holds.reason() == "kill_switch_signal"
+
+    write_switch(context.store.store, context.clock.unix_ms() + 1, stop=False)
+    await holds.look()
+    assert holds.reason() is None
+
+
+async def test_failures_on_chain_open_the_breaker_and_a_resume_closes_it(context):
+    holds = Holds(context, RULES, None)
+    holds.ended(failed("no_funds:Custom(6030)"))
+    assert holds.reason() is None
+    holds.ended(failed("no_funds:Custom(6030)"))
+    assert holds.reason() == "breaker_failures"
+
+    write_switch(context.store.store, context.clock.unix_ms() + 1, stop=False)
+    await holds.look()
+    assert holds.reason() is None
+
+
+async def test_failures_before_anything_was_sent_do_not_count(context):
+    holds = Holds(context, RULES, None)
+    for _ in range(5):
+        holds.ended(failed("rpcunreachable:no connection", slot=0))
+
+    assert holds.reason() is None
+
+
+async def test_an_error_that_the_venue_does_not_know_holds_at_once(context):
+    holds = Holds(context, RULES, None)
+
+    holds.ended(failed("bug:Custom(99)", slot=0))
+
+    assert holds.reason() == "breaker_unknown_error"
+
+
+async def test_a_tick_that_takes_most_positions_holds(context):
+    holds = Holds(context, RULES, None)
+    holds.turned(40, 100)
+    assert holds.reason() is None
+
+    holds.turned(60, 100)
+
+    assert holds.reason() == "breaker_crowd"
