@@ -37,10 +37,10 @@ async def print_summary(
     totals = await store.run(store.store.totals)
     fund = fresh.status().fund_balance
     verified = checked.clean and not left.findings
-    firsts = [row.created_at for row in rows]
     started_ms = connection.clock.unix_ms() - (
         (connection.clock.monotonic_ns() - started_ns) // 1_000_000
     )
+    firsts = [row.created_at for row in rows if row.created_at >= started_ms]
     summary = {
         "type": "summary",
         "positions": left.coverage.positions,

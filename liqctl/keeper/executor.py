@@ -174,19 +174,26 @@ class Executor:
             max_cost_lamports=cost,
             signed_ms=self._clock.unix_ms(),
         )
-        record = self._store.store.record_attempt
-        if not await self._store.run(record, claim, attempt, self._clock.unix_ms()):
+        live = Live(attempt=attempt, claim=claim, request=self._request(decision, gate, draft))
+        sending.drafter.signed(draft)
+        if not await self._record_and_launch(live, decision):
             stop = _outcome(decision, Result.REFUSED, "claim_lost")
             return Execution(outcome=stop, read=read, trial=trial)
-        sending.drafter.signed(draft)
-        live = Live(
-            attempt=attempt,
-            claim=claim,
-            request=self._request(decision, gate, draft),
-            latency_us=self._latency_us(decision),
-        )
-        await self._settler.launch(live)
         return Execution(outcome=None, live=live, read=read, trial=trial)
+
+    async def _record_and_launch(self, live: Live, decision: Decision) -> bool:
+        """Commit the attempt, then send it; False when the claim is not ours any more."""
+        record, signature = self._store.store.record_attempt, live.attempt.signature
+        self._settler.expected.add(signature)
+        try:
+            now_ms = self._clock.unix_ms()
+            if not await self._store.run(record, live.claim, live.attempt, now_ms):
+                return False
+            live.latency_us = self._latency_us(decision)
+            await self._settler.launch(live)
+        finally:
+            self._settler.expected.discard(signature)
+        return True
 
     def _request(self, decision: Decision, gate: Gate, draft: Draft) -> IntentRequest:
         return IntentRequest(

@@ -24,7 +24,7 @@ from liqctl.core.intent import (
     after_status,
 )
 from liqctl.core.record import FailureRow, Liquidation
-from liqctl.errors import RpcError, invariant
+from liqctl.errors import RpcError, StoreError, invariant
 from liqctl.keeper.context import Context, failure_text
 from liqctl.keeper.gate import Gate
 from liqctl.keeper.rows import failure_row, liquidate_index_of, liquidation_row
@@ -34,6 +34,7 @@ log = structlog.get_logger(__name__)
 LEASE_MS = 20_000
 RENEW_MS = 5_000
 REBROADCAST_MS = 2_000
+RESCUE_MS = 2_000
 STATUS_BATCH = 256
 LANDED_READS_MAX = 10
 LATENCIES_KEPT = 10_000
@@ -80,6 +81,9 @@ class Settler:
         self._deliver = deliver
         self._interval_s = interval_ms / 1_000
         self._live: dict[str, Live] = {}
+        # Being recorded by this process: on record already, perhaps, but not for others to rescue.
+        self.expected: set[str] = set()
+        self._rescued_ms = 0
         self.counts: Counter[str] = Counter()
         self.latencies_us: deque[int] = deque(maxlen=LATENCIES_KEPT)
 
@@ -102,7 +106,7 @@ class Settler:
         """
         store, taken = self._store.store, 0
         for attempt in await self._store.run(store.live_attempts):
-            if attempt.signature in self._live:
+            if attempt.signature in self._live or attempt.signature in self.expected:
                 continue
             known = await self._store.run(store.intent_of, attempt.signature)
             now_ms = self._clock.unix_ms()
@@ -133,11 +137,25 @@ class Settler:
         )
 
     async def run(self) -> None:
-        """Look at every live attempt again and again; ends only by cancellation."""
+        """Look at every live attempt again and again; ends only by cancellation.
+
+        Attempts of a keeper that died are taken up as soon as their leases have ended.
+        """
         while True:
             await self._clock.sleep(self._interval_s)
-            if self._live:
-                await self.settle_once()
+            try:
+                await self._rescue()
+                if self._live:
+                    await self.settle_once()
+            except StoreError as error:
+                self.counts["store_errors"] += 1
+                log.warning("settling_waits", error=str(error))
+
+    async def _rescue(self) -> None:
+        now_ms = self._clock.unix_ms()
+        if now_ms - self._rescued_ms >= RESCUE_MS:
+            self._rescued_ms = now_ms
+            await self.recover()
 
     async def settle_once(self) -> None:
         """Look once at every live attempt and do what follows; a node's error waits for later."""
