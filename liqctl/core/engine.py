@@ -177,6 +177,7 @@ class Engine:
             ):
                 continue
             self._asked.discard(seen.address)
+            self._undecodable.pop(seen.address, None)
             if seen.slot >= self._old_below.get(seen.address, seen.slot):
                 self._old_below.pop(seen.address, None)
             match seen.value:
@@ -252,7 +253,6 @@ class Engine:
             self._members[old.market].discard(position.address)
         self._positions[position.address] = position
         self._members.setdefault(position.market, set()).add(position.address)
-        self._undecodable.pop(position.address, None)
         self._index(position)
 
     def _index(self, position: Position) -> None:
@@ -275,18 +275,20 @@ class Engine:
             self._index(self._positions[address])
 
     def _lose(self, seen: Seen) -> list[Notice]:
-        """Forget a position that closed; count one that turned undecodable as unknown."""
+        """Forget a position that closed; count one that turned undecodable as unknown.
+
+        A price account is no position: what it spoils is counted with its market's positions.
+        """
         address = seen.address
         position = self._positions.pop(address, None)
         if position is not None:
             self._members[position.market].discard(address)
             self._book.remove(address)
+        reason = "gone"
         if isinstance(seen.value, Undecodable):
-            self._undecodable[address] = seen.value.reason
-            reason: str = seen.value.reason
-        else:
-            self._undecodable.pop(address, None)
-            reason = "gone"
+            reason = seen.value.reason.value
+            if address not in self._markets_of:
+                self._undecodable[address] = reason
         removed = self.queue.remove(address)
         return [Dequeued(position=address, reason=reason)] if removed else []
 
