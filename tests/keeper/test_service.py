@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -34,7 +34,7 @@ async def stage(tmp_path):
     await made.close()
 
 
-async def until(condition) -> None:
+async def until(condition: Callable[[], object]) -> None:
     for _ in range(800):
         if condition():
             return
@@ -236,7 +236,7 @@ async def test_a_bad_price_makes_its_market_unknown_until_a_good_one_comes(
     keeper.absorb()
     assert reason in keeper.engine.coverage().unknown
     assert all(
-        keeper.engine.position(p).market != stage.scenario.addresses.markets["SOL"]  # type: ignore[union-attr]
+        keeper.engine.position(p).market != stage.scenario.addresses.markets["SOL"]
         for p in keeper.engine.queue.positions()
     )
 
