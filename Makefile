@@ -7,7 +7,7 @@ SOAK_SECONDS ?= 3600
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint fix soak completions lock build clean
+.PHONY: help install demo test lint fix bench soak completions lock build clean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -34,6 +34,9 @@ fix: .venv/.dev completions  ## repair what the checks can repair by themselves
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 	if [ -f README.md ]; then PYTHONPATH=. COLUMNS=80 $(BIN)/cog -r README.md; fi
+
+bench: .venv/.run  ## measure on this machine, each figure beside a rival
+	$(BIN)/python -m liqctl bench
 
 soak: .venv/.run  ## run the keeper on an embedded chain for an hour (SOAK_SECONDS)
 	$(BIN)/python -m liqctl watch --localnet --positions 2000 --duration $(SOAK_SECONDS) --json

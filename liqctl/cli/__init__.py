@@ -22,6 +22,7 @@ COMMANDS = {
     "localnet": ("liqctl.cli.localnet", "Run an embedded chain with markets and traders."),
     "config": ("liqctl.cli.config", "Show the settings and where they come from."),
     "history": ("liqctl.cli.history", "Show past liquidations and failures."),
+    "bench": ("liqctl.cli.bench", "Measure liqctl on this machine."),
 }
 
 

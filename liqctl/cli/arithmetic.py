@@ -1,5 +1,6 @@
 """The whole arithmetic of one verdict, line by line, for a person who has to decide."""
 
+from liqctl.cli.reasons import explained
 from liqctl.cli.render import decimal, health, lamports, quote
 from liqctl.config import Settings
 from liqctl.core.guards import SIGNATURE_FEE_LAMPORTS
@@ -10,8 +11,13 @@ SIZE_DIGITS = 9
 PRICE_DIGITS = 6
 
 
-def arithmetic(position: Position, verdict: Assessment, settings: Settings) -> list[str]:
-    """Return the lines that lead from position and price to what a liquidation does and costs."""
+def arithmetic(
+    position: Position, verdict: Assessment, settings: Settings, max_size: int | None = None
+) -> list[str]:
+    """Return the lines that lead from position and price to what a liquidation does and costs.
+
+    `max_size` is the limit of the person who asks, in units of 1e-9.
+    """
     size = decimal(position.size, SIZE_DIGITS)
     lines = [
         f"position            {position.address}",
@@ -19,15 +25,15 @@ def arithmetic(position: Position, verdict: Assessment, settings: Settings) -> l
         f"market              {verdict.symbol}, {position.side.value} {size}, "
         f"leverage {position.leverage}x",
         f"entry price         {decimal(position.entry_price_e6, PRICE_DIGITS)}",
+        f"collateral          {quote(position.collateral)}",
     ]
     if verdict.liquidatable is None:
-        return [*lines, f"verdict             unknown: {verdict.unknown_reason}"]
+        return [*lines, f"verdict             unknown: {explained(verdict.unknown_reason or '')}"]
     pnl = verdict.equity - position.collateral
     lines += [
         f"mark price          {decimal(verdict.price_e6, PRICE_DIGITS)} "
         f"({verdict.price_age_s} s old, confidence {verdict.confidence_bps} bps)",
         f"notional            {quote(verdict.notional)}",
-        f"collateral          {quote(position.collateral)}",
         f"unrealized PnL      {quote(pnl)}",
         f"equity              {quote(verdict.equity)}",
         f"maintenance margin  {quote(verdict.maintenance_margin)}",
@@ -35,7 +41,11 @@ def arithmetic(position: Position, verdict: Assessment, settings: Settings) -> l
     ]
     if not verdict.liquidatable:
         return [*lines, "verdict             healthy"]
-    return [*lines, *_liquidation(position, verdict), *_cost(settings)]
+    lines += _liquidation(position, verdict)
+    if max_size is not None and max_size < verdict.close_size:
+        limit = decimal(max_size, SIZE_DIGITS)
+        lines.append(f"your limit          closes {limit} only; fee and reward shrink with it")
+    return [*lines, *_cost(settings)]
 
 
 def _liquidation(position: Position, verdict: Assessment) -> list[str]:
@@ -51,7 +61,7 @@ def _liquidation(position: Position, verdict: Assessment) -> list[str]:
     if verdict.bad_debt:
         uncovered = quote(verdict.bad_debt_uncovered)
         lines.append(f"bad debt            {quote(verdict.bad_debt)}, uncovered {uncovered}")
-    lines += [f"blocked             {blocker}" for blocker in verdict.blockers]
+    lines += [f"blocked             {explained(blocker)}" for blocker in verdict.blockers]
     return lines
 
 

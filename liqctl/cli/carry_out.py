@@ -2,14 +2,22 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
+from liqctl.cli.arithmetic import PRICE_DIGITS, SIZE_DIGITS
+from liqctl.cli.reasons import explained
+from liqctl.cli.render import decimal, quote
 from liqctl.core.account import Seen
 from liqctl.core.events import Decision, OutcomeSeen, Result
-from liqctl.core.health import Assessment
+from liqctl.core.health import Assessment, Kind
+from liqctl.core.instruction import Outcome
 from liqctl.core.position import Position
+from liqctl.core.price import PriceRefusal
+from liqctl.core.record import Liquidation
 from liqctl.errors import GuardError, PriceError, TransactionError
 from liqctl.keeper.service import Keeper
+from liqctl.keeper.settle import Live
+from liqctl.keeper.storage import StoreThread
 
 ENDING_S_MAX = 180.0
 
@@ -25,21 +33,34 @@ TEXTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finish:
-    """How a decision ended, in words and for scripts."""
+    """How a decision ended, in words and for scripts; the figures are those of the chain.
+
+    `kind` to `bad_debt` are None unless it landed: size in the venue's unit, money in 1e-6 quote.
+    """
 
     position: str
     result: Result
     reason: str
     signature: str | None
     slot: int | None
-    reward: int | None
+    kind: Kind | None = None
+    closed_size: int | None = None
+    price_e6: int | None = None
+    reward: int | None = None
+    bad_debt: int | None = None
 
     @property
     def text(self) -> str:
         """One line for a person."""
-        told = f"{TEXTS[self.result]}"
+        told = TEXTS[self.result]
         if self.result in {Result.REFUSED, Result.FAILED}:
-            told = f"{told}: {self.reason}"
+            told = f"{told}: {explained(self.reason)}"
+        elif self.closed_size is not None and self.price_e6 is not None:
+            told = (
+                f"{told} ({self.kind}): closed {decimal(self.closed_size, SIZE_DIGITS)} at "
+                f"{decimal(self.price_e6, PRICE_DIGITS)}, reward {quote(self.reward or 0)}, "
+                f"bad debt {quote(self.bad_debt or 0)}"
+            )
         return told + (f" (signature {self.signature})" if self.signature else "")
 
     def as_json(self) -> dict[str, object]:
@@ -54,11 +75,12 @@ class Finish:
             GuardError: a limit of ours refused.
             TransactionError: it was rejected, lost the race or was not confirmed.
         """
+        of_price = self.reason in set(PriceRefusal) or self.reason.startswith(f"{Outcome.ORACLE}:")
         match self.result:
             case Result.LANDED | Result.RECOVERED | Result.GONE:
                 return
-            case Result.REFUSED if self.reason.startswith("price_"):
-                raise PriceError(f"{self.text}; the program would refuse as well")
+            case Result.REFUSED | Result.FAILED if of_price and self.signature is None:
+                raise PriceError(self.text)
             case Result.REFUSED:
                 raise GuardError(self.text)
             case _:
@@ -67,6 +89,7 @@ class Finish:
 
 async def carry_out(
     keeper: Keeper,
+    store: StoreThread,
     position: Position,
     assessment: Assessment,
     view: Mapping[str, Seen],
@@ -86,6 +109,14 @@ async def carry_out(
     if execution.live is None:
         return _finish(execution.outcome, decision, None)
     live = execution.live
+    await _until_ended(keeper, live)
+    rows = await store.run(store.store.recent_liquidations, position=position.address)
+    signature = live.attempt.signature
+    row = next((row for row in rows if row.signature == signature), None)
+    return _finish(live.outcome, decision, signature, row)
+
+
+async def _until_ended(keeper: Keeper, live: Live) -> None:
     settling = asyncio.create_task(keeper.settler.run(), name="settler")
     ending = asyncio.create_task(live.ended.wait(), name="ending")
     try:
@@ -102,17 +133,29 @@ async def carry_out(
     finally:
         settling.cancel()
         ending.cancel()
-    return _finish(live.outcome, decision, live.attempt.signature)
 
 
-def _finish(outcome: OutcomeSeen | None, decision: Decision, signature: str | None) -> Finish:
+def _finish(
+    outcome: OutcomeSeen | None,
+    decision: Decision,
+    signature: str | None,
+    row: Liquidation | None = None,
+) -> Finish:
     ended = outcome or OutcomeSeen(position=decision.position.address, result=Result.FAILED)
-    landed = ended.result is Result.LANDED
-    return Finish(
+    base = Finish(
         position=ended.position,
         result=ended.result,
         reason=ended.reason,
         signature=signature,
         slot=ended.slot or None,
-        reward=decision.assessment.reward if landed else None,
+    )
+    if row is None:
+        return base
+    return replace(
+        base,
+        kind=Kind.FULL if row.is_full_liquidation else Kind.PARTIAL,
+        closed_size=row.liquidated_size,
+        price_e6=row.liquidation_price,
+        reward=row.liquidator_reward,
+        bad_debt=row.bad_debt,
     )

@@ -1,12 +1,14 @@
 """From settings to the objects that commands call: chain, venue, store, key, keeper."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from liqctl.chain.answers import Commitment
+from liqctl.chain.base58 import is_address
 from liqctl.chain.client import Chain
 from liqctl.chain.rpc import HttpRpc
 from liqctl.chain.stream import Subscriptions
@@ -15,7 +17,7 @@ from liqctl.chain.wallet import WatchOnly, load_signer
 from liqctl.cli.options import Session
 from liqctl.config import Settings
 from liqctl.core.guards import SIGNATURE_FEE_LAMPORTS, TOKEN_ACCOUNT_RENT_LAMPORTS, Limits
-from liqctl.errors import SettingsError
+from liqctl.errors import RpcError, RpcRefused, RpcUnreachable, SettingsError
 from liqctl.keeper.context import Context
 from liqctl.keeper.draft import Fees
 from liqctl.keeper.feeds import Intervals
@@ -42,9 +44,9 @@ class Connection:
     genesis: str
 
     @property
-    def cluster(self) -> str:
-        """The name of the cluster for links; `custom` when it is not a public one."""
-        return "mainnet-beta" if self.genesis == MAINNET_GENESIS else "custom"
+    def is_mainnet(self) -> bool:
+        """Whether the money on this cluster is real."""
+        return self.genesis == MAINNET_GENESIS
 
 
 @asynccontextmanager
@@ -59,11 +61,28 @@ async def connected(settings: Settings) -> AsyncIterator[Connection]:
     async with HttpRpc(settings.rpc_url, clock, SystemRng()) as rpc:
         chain = Chain(rpc, Commitment(settings.commitment))
         venue = open_venue(settings.venue, settings.program_id)
-        genesis = await chain.genesis_hash()
+        try:
+            genesis = await chain.genesis_hash()
+        except RpcError as error:
+            raise _advised(error) from error
         await _check_program(chain, venue, rpc.shown_url)
         yield Connection(
             settings=settings, venue=venue, chain=chain, rpc=rpc, clock=clock, genesis=genesis
         )
+
+
+def _advised(error: RpcError) -> RpcError:
+    """Return the error of the first call with what to do about it."""
+    match error:
+        case RpcUnreachable():
+            return error
+        case RpcRefused(code=429):
+            advice = "it allows no more calls now; wait, or name another node with --url"
+        case RpcRefused(code=401 | 403):
+            advice = "it wants to know you; is its key in the URL of --url"
+        case _:
+            advice = "is it a Solana RPC node; name another one with --url"
+    return RpcError(f"{error}: {advice}")
 
 
 async def _check_program(chain: Chain, venue: Venue, url: str) -> None:
@@ -79,8 +98,8 @@ async def _check_program(chain: Chain, venue: Venue, url: str) -> None:
         )
 
 
-async def signer_of(session: Session, connection: Connection) -> Signer:
-    """Return the liquidator's signer after asking where the money is real.
+async def signer_of(session: Session, connection: Connection, *, ask: bool = True) -> Signer:
+    """Return the liquidator's signer after asking where the money is real, unless told not to.
 
     Raises:
         SettingsError: the key cannot be used, or it is only a public key.
@@ -93,17 +112,27 @@ async def signer_of(session: Session, connection: Connection) -> Signer:
             f"{signer.address} is a public key and cannot sign; name a key file with --keypair "
             "or use --dry-run"
         )
-    if connection.genesis == MAINNET_GENESIS:
-        session.confirm(f"Send transactions on mainnet-beta with {signer.address}?")
+    if ask and connection.is_mainnet:
+        confirm(session, f"Send transactions on mainnet-beta with {signer.address}?")
     return signer
 
 
-def dry_liquidator(settings: Settings) -> str | None:
-    """Return the public key that a dry run simulates for, when one was named; loads no key."""
+def confirm(session: Session, question: str) -> None:
+    """Return when the answer is yes; Ctrl-C ends the program although an event loop is running.
+
+    Raises:
+        GuardError: the answer is no, or nobody can be asked.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        return WatchOnly(settings.keypair).address
-    except SettingsError:
-        return None
+        session.confirm(question)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def dry_liquidator(settings: Settings) -> str | None:
+    """Return the address that a dry run simulates for, when --keypair is one; loads no key."""
+    return settings.keypair if is_address(settings.keypair) else None
 
 
 @asynccontextmanager

@@ -8,7 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from liqctl.errors import SettingsError
+import typer
+
+from liqctl.errors import LiqctlError, SettingsError
 
 READY_S_MAX = 120.0
 END_S_MAX = 5.0
@@ -22,6 +24,15 @@ class Embedded:
     ws_url: str
     program_id: str
     child: asyncio.subprocess.Process
+
+    async def watched(self) -> None:
+        """Return never; a keeper must not go on without its chain.
+
+        Raises:
+            LiqctlError: the chain ended.
+        """
+        code = await self.child.wait()
+        raise LiqctlError(f"the embedded chain ended by itself (exit code {code}); start again")
 
     async def rest(self) -> None:
         """Let prices stand still from now on."""
@@ -37,7 +48,8 @@ async def embedded_chain(
     """Start `liqctl localnet` on free ports; it ends with this process, however that ends.
 
     Raises:
-        SettingsError: it did not start; its own message is on stderr.
+        Exit: it did not start, and has said why on stderr.
+        SettingsError: it did not start, or not in time.
     """
     options = {
         "--port": "0",
@@ -82,9 +94,12 @@ async def _first_line(child: asyncio.subprocess.Process) -> bytes:
                 f"the embedded chain was not ready after {READY_S_MAX:.0f} seconds; "
                 "try fewer --positions"
             ) from None
-    if not line:
-        raise SettingsError("the embedded chain did not start")
-    return line
+    if line:
+        return line
+    code = await child.wait()
+    if code > 0:
+        raise typer.Exit(code)
+    raise SettingsError("the embedded chain did not start")
 
 
 async def _end(child: asyncio.subprocess.Process) -> None:

@@ -10,15 +10,23 @@ from liqctl.cli.options import Session, with_session
 from liqctl.errors import LayoutError, LiqctlError, PriceError, SettingsError
 
 if TYPE_CHECKING:
+    from liqctl.cli.carry_out import Finish
     from liqctl.cli.connect import Connection
+    from liqctl.core.account import Decoded
+    from liqctl.core.health import Assessment
+    from liqctl.core.position import Position
     from liqctl.keeper.reading import FreshRead
     from liqctl.keeper.service import Keeper
+
+SIZE_DIGITS = 9
+SIZE_MAX = 2**64 - 1
+DRY_RUN = "dry_run"
 
 app = command_app()
 
 
 @app.command(
-    epilog="Examples: liqctl liquidate PUBKEY --dry-run; liqctl liquidate PUBKEY --max-size 5 -y"
+    epilog="Examples: liqctl liquidate PUBKEY --dry-run; liqctl liquidate PUBKEY --max-size 2.5 -y"
 )
 @with_session("dry_run", "yes")
 def liquidate(
@@ -26,9 +34,11 @@ def liquidate(
     session: Session,
     pubkey: Annotated[str, typer.Argument(metavar="PUBKEY", help="The position's address.")],
     max_size: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            "--max-size", metavar="UNITS", help="Close at most this much, in the venue's size unit."
+            "--max-size",
+            metavar="SIZE",
+            help="Close at most this much, in the unit of the market, such as 2.5.",
         ),
     ] = None,
 ) -> None:
@@ -36,9 +46,27 @@ def liquidate(
 
     Shows the whole arithmetic, asks, sends, waits for finality and says how it ended.
     """
-    if max_size is not None and max_size < 1:
-        raise SettingsError(f"--max-size must be at least 1, was {max_size}")
-    asyncio.run(_liquidate(session, pubkey, max_size))
+    asyncio.run(_liquidate(session, pubkey, None if max_size is None else size_units(max_size)))
+
+
+def size_units(text: str) -> int:
+    """Return a size in the venue's unit of 1e-9, exactly.
+
+    >>> size_units("2.5")
+    2500000000
+
+    Raises:
+        SettingsError: it is no positive number, or has more than nine places.
+    """
+    whole, _, places = text.partition(".")
+    wellformed = f"{whole}{places}".isascii() and f"{whole}{places}".isdigit()
+    units = int(f"{whole}{places:0<{SIZE_DIGITS}}") if wellformed else 0
+    if len(places) > SIZE_DIGITS or not 0 < units <= SIZE_MAX:
+        raise SettingsError(
+            f"--max-size must be a positive number with at most {SIZE_DIGITS} places, such as 2.5, "
+            f"was {text}"
+        )
+    return units
 
 
 async def _liquidate(session: Session, pubkey: str, max_size: int | None) -> None:
@@ -54,33 +82,48 @@ async def _liquidate(session: Session, pubkey: str, max_size: int | None) -> Non
     from liqctl.store.open import open_store  # noqa: PLC0415 - 180 ms, not for --help
 
     if not is_address(pubkey):
-        raise SettingsError(f"{pubkey!r} is no public key in base58")
+        raise SettingsError(f"{pubkey!r} is no public key in base58; give a position's address")
     async with connected(session.settings) as connection:
+        # Asked is once, with the figures on the screen.
+        signer = None if session.dry_run else await signer_of(session, connection, ask=False)
         database = "sqlite::memory:" if session.dry_run else session.settings.database_url
         async with kept(connection, open_store(database)) as context:
-            signer = None if session.dry_run else await signer_of(session, connection)
             liquidator = dry_liquidator(session.settings) if signer is None else None
             keeper = keeper_of(
                 context, session.settings, signer=signer, liquidator=liquidator, streams=False
             )
             read = await _look(keeper, connection, pubkey)
-            _show(session, connection, read)
-            _refuse_unless_liquidatable(read)
             if read.position is None or read.assessment is None:
-                return
-            if not session.dry_run:
-                session.confirm(f"Liquidate {pubkey}?")
+                raise LiqctlError("the position was closed while it was being read")
+            _show(session, connection, read.position, read.assessment, max_size)
+            _refuse(read.position, read.assessment, max_size)
+            if signer is not None:
+                _ask(session, connection, pubkey, signer.address)
             finish = await carry_out(
-                keeper, read.position, read.assessment, read.view, max_size=max_size
+                keeper, context.store, read.position, read.assessment, read.view, max_size=max_size
             )
-            if session.as_json:
-                session.screen.json({"type": "outcome", **finish.as_json()})
-            elif finish.reason == "dry_run":
-                session.screen.note("dry run: nothing was signed, sent or recorded")
-            else:
-                session.screen.print(finish.text)
-            if finish.reason != "dry_run":
-                finish.raise_for_result()
+            _tell(session, finish)
+
+
+def _ask(session: Session, connection: "Connection", pubkey: str, liquidator: str) -> None:
+    from liqctl.cli.connect import confirm  # noqa: PLC0415 - 300 ms, not for --help
+
+    where = " on mainnet-beta" if connection.is_mainnet else ""
+    confirm(session, f"Liquidate {pubkey}{where} with {liquidator}?")
+
+
+def _tell(session: Session, finish: "Finish") -> None:
+    """Print how it ended; an end that needs somebody is an error."""
+    dry = finish.reason == DRY_RUN
+    if session.as_json:
+        session.screen.json({"type": "outcome", **finish.as_json()})
+    elif dry:
+        session.screen.note("dry run: nothing was signed, sent or recorded")
+    if dry:
+        return
+    finish.raise_for_result()
+    if not session.as_json:
+        session.screen.print(finish.text)
 
 
 async def _look(keeper: "Keeper", connection: "Connection", pubkey: str) -> "FreshRead":
@@ -95,13 +138,13 @@ async def _look(keeper: "Keeper", connection: "Connection", pubkey: str) -> "Fre
     if seen is None or isinstance(seen.value, Gone):
         raise LiqctlError(
             f"no account at {pubkey}: it never was, or the position is closed already; "
-            "`liqctl history --position PUBKEY` shows what this database knows of it"
+            f"`liqctl history --position {pubkey}` shows what this database knows of it"
         )
     if not isinstance(seen.value, Position):
-        what = getattr(seen.value, "detail", type(seen.value).__name__.lower())
+        venue = connection.venue
         raise LayoutError(
-            f"{pubkey} is not a position of the {connection.venue.id} program "
-            f"{connection.venue.program_id}: {what}"
+            f"{pubkey} is not a position of the {venue.id} program {venue.program_id}, but "
+            f"{_described(seen.value)}; `liqctl scan` lists positions that can be liquidated"
         )
     market = seen.value.market
     await keeper.feeds.read([market])
@@ -109,34 +152,62 @@ async def _look(keeper: "Keeper", connection: "Connection", pubkey: str) -> "Fre
     return await read_fresh(connection.venue, connection.chain, seen.value, keeper.engine.view)
 
 
-def _refuse_unless_liquidatable(read: "FreshRead") -> None:
-    verdict = read.assessment
-    if verdict is None:
-        raise LiqctlError("the position was closed while it was being read")
+def _described(value: "Decoded") -> str:
+    """Return what an account is that is not a position."""
+    from liqctl.core.account import Undecodable  # noqa: PLC0415 - with the keeper only
+    from liqctl.core.insurance import InsuranceState  # noqa: PLC0415 - with the keeper only
+    from liqctl.core.position import Market  # noqa: PLC0415 - with the keeper only
+
+    match value:
+        case Market(symbol=symbol):
+            return f"the market {symbol}"
+        case InsuranceState():
+            return "the insurance fund"
+        case Undecodable(reason=reason, detail=detail):
+            return f"an account that cannot be read as one ({reason}: {detail})"
+        case _:
+            return "a price account"
+
+
+def _refuse(position: "Position", verdict: "Assessment", max_size: int | None) -> None:
+    from liqctl.cli.reasons import explained  # noqa: PLC0415 - when asked for
+    from liqctl.cli.render import decimal  # noqa: PLC0415 - 40 ms, not for --help
+    from liqctl.core.health import Kind  # noqa: PLC0415 - with the keeper only
+
     if verdict.liquidatable is None:
         reason = verdict.unknown_reason or "unknown"
-        text = f"the verdict is unknown: {reason}; nothing was sent"
+        text = f"the verdict is unknown, nothing was sent: {explained(reason)}"
         raise PriceError(text) if reason.startswith("price_") else LiqctlError(text)
     if not verdict.liquidatable:
         raise LiqctlError(
             "the position is healthy: equity is not below the maintenance margin; nothing was sent"
         )
+    if max_size is not None and verdict.kind is Kind.FULL and max_size < position.size:
+        raise SettingsError(
+            "the position can only be closed in full, which --max-size forbids; leave it out, or "
+            f"give at least {decimal(position.size, SIZE_DIGITS)}"
+        )
 
 
-def _show(session: Session, connection: "Connection", read: "FreshRead") -> None:
+def _show(
+    session: Session,
+    connection: "Connection",
+    position: "Position",
+    verdict: "Assessment",
+    max_size: int | None,
+) -> None:
     """Print every figure of the verdict with its unit."""
     from liqctl.cli.arithmetic import arithmetic  # noqa: PLC0415 - 40 ms, not for --help
 
-    if read.position is None or read.assessment is None:
+    if not session.as_json:
+        for line in arithmetic(position, verdict, connection.settings, max_size):
+            session.screen.print(line)
         return
-    if session.as_json:
-        from liqctl.cli.scan import row_of  # noqa: PLC0415 - when asked for
-        from liqctl.keeper.survey import Finding  # noqa: PLC0415 - when asked for
+    from liqctl.cli.scan import row_of  # noqa: PLC0415 - when asked for
+    from liqctl.keeper.survey import Finding  # noqa: PLC0415 - when asked for
 
-        row = row_of(Finding(position=read.position, assessment=read.assessment))
-        session.screen.json(
-            {"type": "assessment", **row, "liquidatable": read.assessment.liquidatable}
-        )
-        return
-    for line in arithmetic(read.position, read.assessment, connection.settings):
-        session.screen.print(line)
+    row = row_of(Finding(position=position, assessment=verdict))
+    if verdict.liquidatable is None:
+        row = {name: row[name] for name in ("position", "owner", "symbol", "side", "size", "slot")}
+    known = {"liquidatable": verdict.liquidatable, "unknown_reason": verdict.unknown_reason}
+    session.screen.json({"type": "assessment", **row, **known})

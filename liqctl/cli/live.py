@@ -1,6 +1,10 @@
 """The live view of a keeper on a terminal."""
 
 import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
@@ -10,8 +14,11 @@ from rich.text import Text
 
 from liqctl.cli.options import Session
 from liqctl.cli.render import decimal, health, quote
+from liqctl.cli.times import span
 from liqctl.core.health import Assessment
+from liqctl.core.queue import Entry
 from liqctl.core.record import Liquidation
+from liqctl.errors import StoreError
 
 if TYPE_CHECKING:
     from liqctl.keeper.context import Context
@@ -19,99 +26,171 @@ if TYPE_CHECKING:
     from liqctl.keeper.status import Status
 
 REFRESH_S = 0.25
-ROWS = 6
+ROWS_MAX = 10
+WIDTH_OF_ADDRESSES = 100
+ADDRESS_LENGTH = 44
+SILENT_MS = 10_000
+_LEFT = frozenset({"market", "state", "kind", "reason"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """How much the terminal can hold: rows of each list, and whether whole addresses fit."""
+
+    rows: int
+    whole_addresses: bool
+
+    @classmethod
+    def of(cls, width: int, height: int, markets: int) -> "Room":
+        """Divide what headline, prices and headings leave among the three lists."""
+        left = height - (3 + 1) - (markets + 2) - 3 * 2 - 1
+        return cls(
+            rows=min(max(left // 3, 1), ROWS_MAX), whole_addresses=width >= WIDTH_OF_ADDRESSES
+        )
+
+    def address(self, address: str) -> str:
+        """Return an address, shortened where it would push figures off the screen."""
+        return address if self.whole_addresses else f"{address[:6]}…{address[-6:]}"
 
 
 async def show_live(session: Session, keeper: "Keeper", context: "Context") -> None:
-    """Draw the keeper four times a second until cancelled."""
-    with Live(console=session.screen.out, auto_refresh=False, transient=False) as live:
-        while True:
-            recent = await context.store.run(context.store.store.recent_liquidations, limit=ROWS)
-            live.update(view(keeper, recent), refresh=True)
-            await asyncio.sleep(REFRESH_S)
+    """Draw the keeper four times a second until cancelled, and once more at the end."""
+    console, on_screen = session.screen.out, session.screen.err.is_terminal
+    if on_screen and session.origins["log_level"] == "default":
+        logging.getLogger().setLevel(logging.WARNING)  # the view shows what the lines would tell
+
+    recent: list[Liquidation] = []
+
+    async def draw() -> None:
+        nonlocal recent
+        with suppress(StoreError):  # the keeper reports it, and the headline counts it
+            store = context.store
+            recent = await store.run(store.store.recent_liquidations, limit=ROWS_MAX)
+        room = Room.of(console.width, console.height, len(keeper.engine.markets()))
+        live.update(view(keeper, recent, room, dry_run=session.dry_run), refresh=True)
+
+    # Log lines that go to a file must not end up on the screen instead.
+    with Live(console=console, auto_refresh=False, redirect_stderr=on_screen) as live:
+        try:
+            while True:
+                await draw()
+                await asyncio.sleep(REFRESH_S)
+        finally:
+            await draw()
 
 
-def view(keeper: "Keeper", recent: list[Liquidation]) -> RenderableType:
+def view(
+    keeper: "Keeper", recent: Sequence[Liquidation], room: Room, *, dry_run: bool = False
+) -> RenderableType:
     """Return one picture of the keeper."""
     status = keeper.status()
     return Group(
-        _headline(status),
+        _headline(status, dry_run=dry_run),
+        "",
         _prices(status),
-        _closest(keeper.engine.closest(ROWS)),
-        _queue(keeper),
-        _recent(recent),
+        "",
+        _closest(keeper.engine.closest(room.rows), room),
+        "",
+        _queue(keeper.engine.queue.entries()[: room.rows], room),
+        "",
+        _recent(recent[: room.rows], room),
     )
 
 
-def _headline(status: "Status") -> Text:
+def _headline(status: "Status", *, dry_run: bool) -> Text:
     coverage = status.coverage
-    fund = quote(status.fund_balance) if status.fund_balance is not None else "unknown"
     complete = coverage.evaluated == coverage.positions
     text = Text()
     text.append("liqctl watch", style="bold")
-    text.append(f"  slot {status.slot:,}  up {status.uptime_ms // 1_000} s  positions ")
+    text.append(f"  slot {status.slot:,}  up {span(status.uptime_ms)}  positions ")
     text.append(
         f"{coverage.evaluated:,}/{coverage.positions:,}", style="green" if complete else "bold red"
     )
-    text.append(f"  waiting {status.waiting}  in flight {status.in_flight}")
-    text.append(f"  quarantined {status.quarantined}")
-    if status.held is not None:
-        text.append(f"  HELD: {status.held}", style="bold red")
-    text.append("\n")
-    text.append(f"full {status.full}  partial {status.partial}  failed {status.failed}")
-    text.append(f"  lost races {status.lost_races}  insurance fund {fund}")
+    for alarm in _alarms(status, dry_run=dry_run):
+        text.append(f"  {alarm}", style="bold red")
+    text.append(
+        f"\nwaiting {status.waiting}  in flight {status.in_flight}"
+        f"  quarantined {status.quarantined}  insurance fund {_money(status.fund_balance)}"
+        f"\nfull {status.full}  partial {status.partial}  failed {status.failed}"
+        f"  lost races {status.lost_races}"
+    )
     return text
+
+
+def _alarms(status: "Status", *, dry_run: bool) -> list[str]:
+    """Return what a person should see first."""
+    alarms = ["DRY RUN"] if dry_run else []
+    if status.held is not None:
+        alarms.append(f"HELD: {status.held}")
+    if status.check_age_ms is not None and status.check_age_ms > SILENT_MS:
+        alarms.append(f"NODE SILENT for {span(status.check_age_ms)}")
+    if status.store_errors:
+        alarms.append(f"DATABASE ERRORS {status.store_errors}")
+    return alarms
 
 
 def _prices(status: "Status") -> Table:
     table = _table("market", "mark price")
     for market in sorted(status.markets, key=lambda m: m.symbol):
-        price = market.refusal if market.price_e6 is None else decimal(market.price_e6, 6)
-        table.add_row(market.symbol, price or "")
+        if market.price_e6 is None:
+            table.add_row(market.symbol, Text(market.refusal or "unknown", style="bold red"))
+        else:
+            table.add_row(market.symbol, decimal(market.price_e6, 6))
     return table
 
 
-def _closest(verdicts: list[Assessment]) -> Table:
-    table = _table("closest position", "market", "health", "equity", "margin")
+def _closest(verdicts: Sequence[Assessment], room: Room) -> Table:
+    table = _table("closest position", "market", "health", "equity", "margin", room=room)
     for verdict in verdicts:
-        style = "bold red" if verdict.liquidatable else ""
         table.add_row(
-            verdict.position,
+            room.address(verdict.position),
             verdict.symbol,
             health(verdict.health),
-            quote(verdict.equity),
-            quote(verdict.maintenance_margin),
-            style=style,
+            _money(verdict.equity),
+            _money(verdict.maintenance_margin),
+            style="bold red" if verdict.liquidatable else "",
         )
     return table
 
 
-def _queue(keeper: "Keeper") -> Table:
-    table = _table("queue", "state", "health", "tries", "reason")
-    for entry in keeper.engine.queue.entries()[:ROWS]:
+def _queue(entries: Sequence[Entry], room: Room) -> Table:
+    table = _table("queue", "state", "health", "tries", "reason", room=room)
+    for entry in entries:
+        state = entry.state.value.replace("_", " ")
         table.add_row(
-            entry.position, entry.state.value, health(entry.health), str(entry.tries), entry.reason
+            room.address(entry.position),
+            state,
+            health(entry.health),
+            str(entry.tries),
+            entry.reason,
         )
     return table
 
 
-def _recent(rows: list[Liquidation]) -> Table:
-    table = _table("recent liquidation", "market", "kind", "price", "reward", "bad debt")
+def _recent(rows: Sequence[Liquidation], room: Room) -> Table:
+    columns = ("market", "kind", "price", "reward", "bad debt")
+    table = _table("recent liquidation", *columns, room=room)
     for row in rows:
         table.add_row(
-            row.position_pubkey,
+            room.address(row.position_pubkey),
             row.symbol,
             "full" if row.is_full_liquidation else "partial",
             decimal(row.liquidation_price, 6),
-            quote(row.liquidator_reward),
-            quote(row.bad_debt),
+            _money(row.liquidator_reward),
+            _money(row.bad_debt),
         )
     return table
 
 
-def _table(*columns: str) -> Table:
+def _money(amount: int | None) -> str:
+    """Return quote units with two places, rounded down: a view is read at a glance."""
+    return "unknown" if amount is None else quote(amount // 10_000, 2)
+
+
+def _table(*columns: str, room: Room | None = None) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(columns[0], min_width=44, no_wrap=True)
+    wide = room is not None and room.whole_addresses
+    table.add_column(columns[0], min_width=ADDRESS_LENGTH if wide else 18, no_wrap=True)
     for column in columns[1:]:
-        table.add_column(column, justify="left" if column in {"market", "state"} else "right")
+        table.add_column(column, justify="left" if column in _LEFT else "right", no_wrap=True)
     return table

@@ -9,7 +9,7 @@ import typer
 
 from liqctl.cli import command_app
 from liqctl.cli.options import Session, whole_number, with_session
-from liqctl.errors import SettingsError
+from liqctl.errors import LiqctlError, SettingsError
 
 if TYPE_CHECKING:
     from liqctl.cli.connect import Connection
@@ -21,6 +21,7 @@ app = command_app()
 
 FOUND = 3
 QUOTE_UNIT = 1_000_000
+TABLE_WIDTH_MIN = 120
 
 
 @app.command(
@@ -100,22 +101,27 @@ async def _scan(session: Session, wanted: Wanted) -> int:
                     min_notional=wanted.min_notional,
                     progress=progress,
                 )
-            _check_market(keeper, wanted.market)
+            _check_market(connection, keeper, wanted.market)
             findings = found.findings[: wanted.limit]
             _print(session, connection, found, findings)
             if wanted.liquidate:
-                await _liquidate(session, keeper, findings)
+                await _liquidate(session, keeper, context, findings)
             elif not session.dry_run:
                 await _enqueue(context, connection, findings)
             return len(found.findings)
 
 
-def _check_market(keeper: "Keeper", market: str | None) -> None:
+def _check_market(connection: "Connection", keeper: "Keeper", market: str | None) -> None:
+    """Refuse a scan of nothing: it would read as if nothing were liquidatable."""
     known = sorted(each.symbol for each, _ in keeper.engine.markets())
-    if market is not None and market not in known:
+    if not known:
+        venue = connection.venue
         raise SettingsError(
-            f"no market is called {market!r}; there is: {', '.join(known) or 'none'}"
+            f"the program {venue.program_id} has no market of the {venue.id} venue; "
+            "name the right one with --program-id"
         )
+    if market is not None and market not in known:
+        raise SettingsError(f"no market is called {market!r}; there is: {', '.join(known)}")
 
 
 async def _enqueue(
@@ -130,16 +136,31 @@ async def _enqueue(
         await context.store.run(context.store.store.order_queue, rows)
 
 
-async def _liquidate(session: Session, keeper: "Keeper", findings: "tuple[Finding, ...]") -> None:
-    """Carry every finding out, worst first, one after the other."""
+async def _liquidate(
+    session: Session, keeper: "Keeper", context: "Context", findings: "tuple[Finding, ...]"
+) -> None:
+    """Carry every finding out, worst first, one after the other.
+
+    Raises:
+        LiqctlError: some of them did not end as they should; the first decides the exit code.
+    """
     from liqctl.cli.carry_out import carry_out  # noqa: PLC0415 - with the keeper only
 
+    failures: list[LiqctlError] = []
     for finding in findings:
-        ending = await carry_out(keeper, finding.position, finding.assessment, keeper.engine.view)
+        position, verdict = finding.position, finding.assessment
+        ending = await carry_out(keeper, context.store, position, verdict, keeper.engine.view)
         if session.as_json:
             session.screen.json({"type": "outcome", **ending.as_json()})
         else:
-            session.screen.print(f"{finding.position.address}: {ending.text}")
+            session.screen.print(f"{position.address}: {ending.text}")
+        try:
+            ending.raise_for_result()
+        except LiqctlError as error:
+            failures.append(error)
+    if failures:
+        count = f"{len(failures)} of {len(findings)} liquidations did not succeed"
+        raise type(failures[0])(f"{count}; the first: {failures[0]}")
 
 
 @contextmanager
@@ -202,6 +223,8 @@ def _print_table(session: Session, findings: "tuple[Finding, ...]") -> None:
         for finding in findings
     ]
     columns = ("position", "market", "side", "notional", "health", "kind", "reward", "bad debt")
+    # An address must stay in one piece to be copied, however narrow the terminal is.
+    session.screen.out.width = max(session.screen.out.width, TABLE_WIDTH_MIN)
     session.screen.table(columns, rows, right=("notional", "health", "reward", "bad debt"))
 
 

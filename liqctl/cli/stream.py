@@ -2,9 +2,15 @@
 
 import asyncio
 import json
+from contextlib import suppress
+
+import structlog
 
 from liqctl.cli.options import Session
+from liqctl.errors import StoreError
 from liqctl.keeper.context import Context
+
+log = structlog.get_logger(__name__)
 
 POLL_S = 0.2
 PAGE = 500
@@ -13,17 +19,23 @@ PAGE = 500
 class EventStream:
     """Prints every event once, from the first one of this run."""
 
-    def __init__(self, session: Session, context: Context) -> None:
-        """Print to the session's stdout."""
+    def __init__(self, session: Session, context: Context, stop: asyncio.Event) -> None:
+        """Print to the session's stdout; `stop` is set when nobody reads it any more."""
         self._session = session
+        self._stop = stop
         self._store = context.store
         self._seq: int | None = None
 
     async def run(self) -> None:
-        """Print what comes; ends only by cancellation."""
-        while True:
-            await self.catch_up()
-            await asyncio.sleep(POLL_S)
+        """Print what comes until cancelled, or until the reader has left."""
+        try:
+            while True:
+                with suppress(StoreError):  # the keeper reports it; the next look takes all
+                    await self.catch_up()
+                await asyncio.sleep(POLL_S)
+        except BrokenPipeError:
+            log.warning("reader_left", stream="stdout")
+            self._stop.set()
 
     async def catch_up(self) -> None:
         """Print what has been recorded since the last call."""

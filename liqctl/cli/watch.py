@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +26,10 @@ app = command_app()
 # Limits that guard money would only slow down a crash of 2,000 positions within a minute.
 PLAY_LIMITS = {"max_in_flight": 256, "spend_hour_lamports": 500_000_000}
 
+DURATION_S_MAX = 10**9
+EMBEDDED = (2_000, 3, 1, "crash")
+OF_A_CLUSTER = ("rpc_url", "ws_url", "keypair", "program_id", "commitment")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -37,6 +41,22 @@ class Plan:
     seed: int
     path: str
     duration_s: float | None
+
+    def check(self, origins: Mapping[str, str]) -> None:
+        """Refuse options that would silently do nothing.
+
+        Raises:
+            SettingsError: an option of the other kind of chain was given.
+        """
+        ours = [name for name in OF_A_CLUSTER if origins[name].startswith("--")]
+        if self.localnet and ours:
+            raise SettingsError(
+                f"--localnet brings its own chain, program and key; leave out {origins[ours[0]]}"
+            )
+        if not self.localnet and (self.positions, self.markets, self.seed, self.path) != EMBEDDED:
+            raise SettingsError(
+                "--positions, --markets, --seed and --path describe the chain of --localnet"
+            )
 
 
 @app.command(
@@ -51,13 +71,17 @@ def watch(
     ] = False,
     positions: Annotated[
         int, typer.Option("--positions", help="Positions on the embedded chain.")
-    ] = 2_000,
-    markets: Annotated[int, typer.Option("--markets", help="Markets on the embedded chain.")] = 3,
-    seed: Annotated[int, typer.Option("--seed", help="What the embedded chain grows from.")] = 1,
+    ] = EMBEDDED[0],
+    markets: Annotated[
+        int, typer.Option("--markets", help="Markets on the embedded chain.")
+    ] = EMBEDDED[1],
+    seed: Annotated[
+        int, typer.Option("--seed", help="What the embedded chain grows from.")
+    ] = EMBEDDED[2],
     path: Annotated[
         str,
         typer.Option("--path", help="Prices of the embedded chain: crash, calm or a CSV file."),
-    ] = "crash",
+    ] = EMBEDDED[3],
     duration: Annotated[
         float | None,
         typer.Option("--duration", metavar="SECONDS", help="End by itself after this long."),
@@ -78,9 +102,10 @@ def watch(
     if stop or resume:
         return _switch(session, stop=stop, resume=resume)
     whole_number("--positions", positions, 0, 1_000_000)
+    whole_number("--markets", markets, 1, 8)
     whole_number("--seed", seed, 0, 2**63 - 1)
-    if duration is not None:
-        whole_number("--duration", int(duration), 0, 10**9)
+    if duration is not None and not 0 <= duration <= DURATION_S_MAX:
+        raise SettingsError(f"--duration must be 0 to {DURATION_S_MAX} seconds, was {duration:g}")
     plan = Plan(
         localnet=localnet,
         positions=positions,
@@ -89,6 +114,7 @@ def watch(
         path=path,
         duration_s=duration,
     )
+    plan.check(session.origins)
     return asyncio.run(_watch(session, plan))
 
 
@@ -100,13 +126,15 @@ def _switch(session: Session, *, stop: bool, resume: bool) -> int:
 
     if stop and resume:
         raise SettingsError("--stop and --resume exclude each other")
-    store = open_store(session.settings.database_url)
+    store = open_store(session.settings.database_url, create=False)
     try:
         write_switch(store, SystemClock().unix_ms(), stop=stop)
     finally:
         store.close()
     database = session.settings.database_url
-    if stop:
+    if session.as_json:
+        session.screen.json({"type": "switch", "stopped": stop, "database": database})
+    elif stop:
         session.screen.print(f"stopped: no keeper on {database} signs until `--resume`")
     else:
         session.screen.print(f"resumed: keepers on {database} may sign")
@@ -175,9 +203,11 @@ async def _keep(
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, keeper.holds.pull)
         started_ns = connection.clock.monotonic_ns()
         async with asyncio.TaskGroup() as tasks:
-            events = EventStream(session, context) if session.as_json else None
+            events = EventStream(session, context, stop) if session.as_json else None
             showing = events.run() if events is not None else _show(session, keeper, context)
             side = [tasks.create_task(showing, name="show")]
+            if embedded is not None:
+                side.append(tasks.create_task(embedded.watched(), name="chain"))
             if plan.duration_s is not None:
                 side.append(tasks.create_task(_end_after(plan.duration_s, keeper, embedded, stop)))
             await keeper.run(stop)
@@ -187,7 +217,7 @@ async def _keep(
             await events.catch_up()
         if plan.duration_s is not None:
             clean = await print_summary(session, connection, context, keeper, started_ns)
-            return 0 if clean else 1
+            return 0 if clean or session.dry_run else 1
         return 0
 
 
@@ -222,7 +252,7 @@ async def _end_after(
 
 async def _show(session: Session, keeper: "Keeper", context: "Context") -> None:
     """Show the live view on a terminal; elsewhere the log says what happens."""
-    if session.screen.out.is_terminal:
+    if session.screen.out.is_terminal and not session.screen.out.is_dumb_terminal:
         from liqctl.cli.live import show_live  # noqa: PLC0415 - when there is a terminal
 
         await show_live(session, keeper, context)

@@ -1,0 +1,45 @@
+"""Words that the keeper gives as reasons, told to a person who wants to know what to do."""
+
+ADVICE = {
+    "price_missing": "the market's price account does not exist; ask whoever publishes it",
+    "price_wrong_owner": "the market's price account belongs to another program than the market expects",
+    "price_wrong_type": "the market's price account holds no price",
+    "price_not_fully_verified": "the price was posted with too few signatures; wait for the next one",
+    "price_wrong_feed": "the price account carries another feed than the market expects",
+    "price_not_positive": "the published price is zero or negative; ask whoever publishes it",
+    "price_bad_exponent": "the exponent of the published price is absurd; ask whoever publishes it",
+    "price_stale": "the price is older than the market allows; wait until it is published again",
+    "price_too_wide": "the price is less certain than the market allows; wait until it settles",
+    "price_from_future": "the price is ahead of the cluster's clock; try again in a moment",
+    "price_older_than_own_limit": "the price is older than price_max_age_s",
+    "price_wider_than_own_limit": "the price is less certain than price_max_confidence_bps",
+    "market_unreadable": "its market cannot be read; `liqctl scan` shows how many are affected",
+    "market_paused": "the market is paused; the program liquidates nothing in it now",
+    "market_denied": "the market is in markets_deny",
+    "market_not_allowed": "the market is not in markets_allow",
+    "profit_pool_empty": "the market's profit pool cannot pay this position out",
+    "reward_below_floor": "the reward is below min_reward",
+    "balance_too_low": "the liquidator would keep less SOL than min_balance_lamports; send it some",
+    "cost_over_transaction_cap": "it may cost more than max_fee_lamports allows",
+    "cost_over_hour_cap": "this hour's spending has reached spend_hour_lamports",
+    "cost_over_day_cap": "this day's spending has reached spend_day_lamports",
+    "attempts_spent": "it has failed as often as max_retries allows",
+    "held_by_another": "another keeper on this database works on it; `liqctl queue` shows it",
+    "claim_lost": "another keeper on this database took it over; `liqctl queue` shows it",
+    "kill_switch_row": "the kill switch is set; `liqctl watch --resume` lifts it",
+    "kill_switch_file": "a file STOP lies beside the database; remove it to go on",
+    "kill_switch_signal": "the kill switch is set; `liqctl watch --resume` lifts it",
+    "setup:InsufficientFundsForFee": "the liquidator cannot pay the fee; send it some SOL",
+    "setup:AccountNotFound": "the liquidator has no account on this cluster; send it some SOL",
+    "expired": "the cluster did not take the transaction in time; it can be tried again",
+}
+
+
+def explained(reason: str) -> str:
+    """Return a reason with what it means, where there is more to say than the word itself.
+
+    >>> explained("market_paused")
+    'market_paused: the market is paused; the program liquidates nothing in it now'
+    """
+    advice = ADVICE.get(reason)
+    return reason if advice is None else f"{reason}: {advice}"
