@@ -19,7 +19,7 @@ class History:
     """Random instructions in one world, and the books that must balance after each."""
 
     def __init__(self, seed: int) -> None:
-        self.rng = random.Random(seed)  # noqa: S311 - seeded, so that a failure repeats
+        self.rng = random.Random(seed)
         self.world = world = ProgramWorld().setup()
         fee, share = self.rng.choice([0, 100, 400]), self.rng.choice([0, 5000, 10_000])
         rules: dict[str, Any] = {"liquidation_fee_bps": fee, "liquidator_share_bps": share}

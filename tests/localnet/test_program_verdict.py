@@ -136,7 +136,7 @@ def _kinds(outcomes: list[Outcome]) -> set[str]:
 
 def test_small_positions_agree_with_a_search_over_every_size(world):
     bench = Bench(world)
-    rng = random.Random(1)  # noqa: S311 - seeded, so that a failure repeats
+    rng = random.Random(1)
     scale = {"size_max": 2_000, "price_min": 10**7, "price_max": 10**10}
 
     outcomes = [_compare(bench, rng, scale, exhaustive=True) for _ in range(SMALL)]
@@ -146,7 +146,7 @@ def test_small_positions_agree_with_a_search_over_every_size(world):
 
 def test_real_and_huge_positions_agree_with_the_model(world):
     bench = Bench(ProgramWorld().setup())
-    rng = random.Random(2)  # noqa: S311 - seeded, so that a failure repeats
+    rng = random.Random(2)
     real = {"size_max": 10**13, "price_min": 10**4, "price_max": 10**11}
     huge = {"size_max": 10**16, "price_min": 10**9, "price_max": 10**11}
 

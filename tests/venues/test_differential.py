@@ -205,7 +205,7 @@ def _run(case: Case, chain: vm.ProgramVm, calls: dict[str, Instruction]) -> str:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_python_and_the_program_agree_on_every_figure(chunk):
-    rng = random.Random(f"{SEED}/{chunk}")  # noqa: S311 - cases, not secrets
+    rng = random.Random(f"{SEED}/{chunk}")
     chain = vm.ProgramVm()
     calls: dict[str, Instruction] = {}
     endings: dict[str, int] = {}
