@@ -36,7 +36,7 @@ from liqctl.keeper.holds import Holds
 from liqctl.keeper.mailbox import Mailbox
 from liqctl.keeper.recorder import EXCLUDED, Recorder
 from liqctl.keeper.settle import Settler
-from liqctl.keeper.status import Status, status_of
+from liqctl.keeper.status import Parts, Status, status_of
 
 log = structlog.get_logger(__name__)
 
@@ -165,7 +165,16 @@ class Keeper:
 
     def status(self) -> Status:
         """Return what there is to see of the keeper now."""
-        return status_of(self, self._context.clock, self._started_ns)
+        parts = Parts(
+            engine=self.engine,
+            settler=self.settler,
+            recorder=self.recorder,
+            feeds=self.feeds.state,
+            holds=self.holds,
+            in_flight=self.in_flight(),
+            started_ns=self._started_ns,
+        )
+        return status_of(parts, self._context.clock.monotonic_ns())
 
     def absorb(self) -> None:
         """Apply everything in the mailbox to the engine and spread what follows."""

@@ -3,14 +3,14 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
+from liqctl.core.engine import Engine
 from liqctl.core.events import Coverage
 from liqctl.core.record import QueueState
-from liqctl.ports import Clock
-
-if TYPE_CHECKING:
-    from liqctl.keeper.service import Keeper
+from liqctl.keeper.feeds import FeedState
+from liqctl.keeper.holds import Holds
+from liqctl.keeper.recorder import Recorder
+from liqctl.keeper.settle import Settler
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,19 +67,26 @@ class Status:
         return asdict(self)
 
 
-def status_of(keeper: "Keeper", clock: Clock, started_ns: int) -> Status:
-    """Return the keeper's status now."""
-    engine, settler, recorder, feeds = (
-        keeper.engine,
-        keeper.settler,
-        keeper.recorder,
-        keeper.feeds.state,
-    )
-    now_ns = clock.monotonic_ns()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a status is read from."""
+
+    engine: Engine
+    settler: Settler
+    recorder: Recorder
+    feeds: FeedState
+    holds: Holds
+    in_flight: int
+    started_ns: int
+
+
+def status_of(parts: Parts, now_ns: int) -> Status:
+    """Return the keeper's status at a monotonic time."""
+    engine, settler, recorder, feeds = parts.engine, parts.settler, parts.recorder, parts.feeds
     states = Counter(entry.state for entry in engine.queue.entries())
     fund = recorder.fund
     return Status(
-        uptime_ms=(now_ns - started_ns) // 1_000_000,
+        uptime_ms=(now_ns - parts.started_ns) // 1_000_000,
         slot=engine.slot,
         cluster_time_s=engine.now_s,
         markets=tuple(
@@ -95,8 +102,8 @@ def status_of(keeper: "Keeper", clock: Clock, started_ns: int) -> Status:
         coverage=engine.coverage(),
         waiting=states[QueueState.WAITING],
         quarantined=states[QueueState.QUARANTINED],
-        in_flight=keeper.in_flight(),
-        held=keeper.holds.reason(),
+        in_flight=parts.in_flight,
+        held=parts.holds.reason(),
         fund_balance=fund.balance if fund else None,
         fund_address=fund.address if fund else None,
         full=settler.counts["full"],
