@@ -102,10 +102,12 @@ def _headline(status: "Status", *, dry_run: bool) -> Text:
     complete = coverage.evaluated == coverage.positions
     text = Text()
     text.append("liqctl watch", style="bold")
-    text.append(f"  slot {status.slot:,}  up {span(status.uptime_ms)}  positions ")
-    text.append(
-        f"{coverage.evaluated:,}/{coverage.positions:,}", style="green" if complete else "bold red"
-    )
+    text.append(f"  slot {status.slot:,}  up {span(status.uptime_ms)}  ")
+    if status.snapshot_age_ms is None:
+        text.append("reading all positions")
+    else:
+        counted = f"positions {coverage.evaluated:,}/{coverage.positions:,}"
+        text.append(counted, style="green" if complete else "bold red")
     for alarm in _alarms(status, dry_run=dry_run):
         text.append(f"  {alarm}", style="bold red")
     text.append(

@@ -8,8 +8,10 @@ from liqctl.keeper.verify import audit
 
 if TYPE_CHECKING:
     from liqctl.cli.connect import Connection
+    from liqctl.core.record import Liquidation, Totals
     from liqctl.keeper.context import Context
     from liqctl.keeper.service import Keeper
+    from liqctl.keeper.status import Status
 
 ROWS_MAX = 1_000_000
 
@@ -33,18 +35,36 @@ async def print_summary(
     fresh = keeper_of(context, session.settings, signer=None, streams=False)
     left = await survey(fresh, context)
     fresh.absorb()
-    status = keeper.status()
-    totals = await store.run(store.store.totals)
-    fund = fresh.status().fund_balance
     verified = checked.clean and not left.findings
-    started_ms = connection.clock.unix_ms() - (
-        (connection.clock.monotonic_ns() - started_ns) // 1_000_000
-    )
+    run_ms = (connection.clock.monotonic_ns() - started_ns) // 1_000_000
+    started_ms = connection.clock.unix_ms() - run_ms
     firsts = [row.created_at for row in rows if row.created_at >= started_ms]
     summary = {
         "type": "summary",
         "positions": left.coverage.positions,
         "coverage": left.coverage,
+        **_done(await store.run(store.store.totals), rows, keeper.status()),
+        "insurance_fund_balance": fresh.status().fund_balance,
+        "verified_on_chain": verified,
+        "double_liquidations": len(checked.doubled),
+        "unrecorded": len(checked.unrecorded),
+        "not_on_chain": len(checked.not_on_chain),
+        "different": len(checked.different),
+        "missed": len(left.findings),
+        "left_in_flight": len(await store.run(store.store.live_attempts)),
+        "first_liquidation_ms": min(firsts) - started_ms if firsts else None,
+        **_speed(keeper.status()),
+    }
+    if session.as_json:
+        session.screen.json(summary)
+    else:
+        _print_text(session, summary)
+    return verified
+
+
+def _done(totals: "Totals", rows: "list[Liquidation]", status: "Status") -> dict[str, object]:
+    """Return what was done: of the whole database, and failures of this run."""
+    return {
         "liquidated_full": totals.full,
         "liquidated_partial": totals.partial,
         "with_bad_debt": sum(row.bad_debt > 0 for row in rows),
@@ -54,27 +74,19 @@ async def print_summary(
         "bad_debt": totals.bad_debt,
         "rewards": totals.rewards,
         "fees_lamports": totals.fees_lamports,
-        "insurance_fund_balance": fund,
-        "verified_on_chain": verified,
-        "double_liquidations": len(checked.doubled),
-        "unrecorded": len(checked.unrecorded),
-        "not_on_chain": len(checked.not_on_chain),
-        "different": len(checked.different),
-        "missed": len(left.findings),
-        "left_in_flight": len(keeper.settler.positions()),
-        "first_liquidation_ms": min(firsts) - started_ms if firsts else None,
+    }
+
+
+def _speed(status: "Status") -> dict[str, object]:
+    latency = status.latency
+    return {
         "decision_latency_us": {
-            "count": status.latency.count,
-            "p50": status.latency.p50_us,
-            "p99": status.latency.p99_us,
+            "count": latency.count,
+            "p50": latency.p50_us,
+            "p99": latency.p99_us,
         },
         "duration_ms": status.uptime_ms,
     }
-    if session.as_json:
-        session.screen.json(summary)
-    else:
-        _print_text(session, summary)
-    return verified
 
 
 def _print_text(session: Session, summary: dict[str, object]) -> None:
