@@ -143,10 +143,11 @@ def _tick(engine: "Engine", k: int) -> None:
 
 def _as_reading(value: object) -> "PriceReading":
     from liqctl.core.price import PriceReading  # noqa: PLC0415 - with the core only
-    from liqctl.errors import invariant  # noqa: PLC0415 - with the core only
+    from liqctl.errors import InvariantError  # noqa: PLC0415 - with the core only
 
-    invariant(isinstance(value, PriceReading), "the price account holds no price")
-    return value  # type: ignore[return-value]
+    if not isinstance(value, PriceReading):
+        raise InvariantError("the price account of the bench holds no price")
+    return value
 
 
 def _engine(n: int, *, plain: bool) -> "Engine":
