@@ -92,8 +92,12 @@ class Settler:
         return sum(live.attempt.max_cost_lamports for live in self._live.values())
 
     def unconfirmed(self) -> int:
-        """Return how many attempts are in the air and not yet confirmed."""
-        return sum(not live.confirmed for live in self._live.values())
+        """Return how many attempts are in the air, not yet confirmed and not without hope.
+
+        One that a node has refused for good stays live until its expiry is proven, a minute or so;
+        it must not keep the place of one that can land.
+        """
+        return sum(not live.confirmed and live.rebroadcast for live in self._live.values())
 
     def positions(self) -> set[str]:
         """Return the positions with a live attempt."""

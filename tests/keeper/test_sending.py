@@ -155,6 +155,23 @@ async def test_after_any_answer_the_same_bytes_are_sent_again_until_they_land(
     assert stage.rows("SELECT state FROM attempt") == [("FINALIZED_OK",)]
 
 
+async def test_an_attempt_without_hope_stays_live_but_takes_no_place(stage):
+    keeper = stage.keeper()
+    await keeper.start()
+
+    def hopeless(_):
+        failure = {"err": {"InstructionError": [4, {"Custom": 6000}]}, "logs": []}
+        raise RpcRefused("preflight", code=-32002, detail=failure)
+
+    stage.rpc.faults["sendTransaction"] = hopeless
+    await execute(keeper)
+
+    assert keeper.settler.unconfirmed() == 0
+    assert len(keeper.settler.positions()) == 1
+    assert stage.rows("SELECT state FROM attempt") == [("SENT",)]
+    assert keeper.settler.in_flight_lamports() > 0
+
+
 async def test_an_attempt_that_never_arrives_expires_by_proof_and_is_tried_anew(stage):
     keeper = stage.keeper()
     await keeper.start()
