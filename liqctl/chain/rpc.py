@@ -260,7 +260,7 @@ class HttpRpc:
             case httpx.ConnectError() if "CERTIFICATE" in str(error):
                 return f"the certificate of {self.shown_url} is not trusted"
             case httpx.ConnectError() | OSError():
-                return f"no connection to {self.shown_url}; is the URL right and the node running"
+                return f"no connection to {self.shown_url}; is the URL right and the node running?"
             case httpx.RemoteProtocolError():
                 return f"{self.shown_url} broke off its answer or does not speak HTTP"
             case _:

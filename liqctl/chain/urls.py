@@ -121,7 +121,7 @@ def _checked(url: str, schemes: tuple[str, ...], *, allow_plain: bool) -> str:
     parts = _split(url, schemes)
     if parts.scheme in _PLAIN_SCHEMES and not allow_plain and not is_loopback(url):
         raise SettingsError(
-            f"{redacted(url)} is not encrypted; use {schemes[1]}:// or allow it with --allow-plain-rpc"
+            f"{redacted(url)} is not encrypted; use {schemes[1]}:// for another host than this one"
         )
     return url.strip()
 

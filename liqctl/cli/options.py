@@ -165,7 +165,7 @@ class Session:
         """
         if self.yes:
             return
-        if self.no_input or not sys.stdin.isatty():
+        if self.no_input or not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise GuardError(f"{question} Not without --yes.")
         if not typer.confirm(question, err=True):
             raise GuardError("not confirmed; nothing was sent")

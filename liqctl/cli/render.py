@@ -18,6 +18,7 @@ from liqctl.cli.redact import escape
 LAMPORTS_PER_SOL_DIGITS = 9
 QUOTE_DIGITS = 6
 PIPE_WIDTH = 200
+TABLE_WIDTH_MIN = 150
 EXPLORER = "https://explorer.solana.com/tx/"
 
 
@@ -48,6 +49,8 @@ class Screen:
             )
         for row in rows:
             table.add_row(*(Text(escape(str(cell))) for cell in row))
+        # An address must stay in one piece to be copied, however narrow the terminal is.
+        self.out.width = max(self.out.width, TABLE_WIDTH_MIN)
         with self.out.capture() as captured:
             self.out.print(table)
         for line in captured.get().splitlines():

@@ -21,7 +21,6 @@ app = command_app()
 
 FOUND = 3
 QUOTE_UNIT = 1_000_000
-TABLE_WIDTH_MIN = 120
 
 
 @app.command(
@@ -223,8 +222,6 @@ def _print_table(session: Session, findings: "tuple[Finding, ...]") -> None:
         for finding in findings
     ]
     columns = ("position", "market", "side", "notional", "health", "kind", "reward", "bad debt")
-    # An address must stay in one piece to be copied, however narrow the terminal is.
-    session.screen.out.width = max(session.screen.out.width, TABLE_WIDTH_MIN)
     session.screen.table(columns, rows, right=("notional", "health", "reward", "bad debt"))
 
 

@@ -43,11 +43,18 @@ class Plan:
     duration_s: float | None
 
     def check(self, origins: Mapping[str, str]) -> None:
-        """Refuse options that would silently do nothing.
+        """Refuse numbers out of range, and options that would silently do nothing.
 
         Raises:
-            SettingsError: an option of the other kind of chain was given.
+            SettingsError: a number is out of range, or an option is of the other kind of chain.
         """
+        whole_number("--positions", self.positions, 0, 1_000_000)
+        whole_number("--markets", self.markets, 1, 8)
+        whole_number("--seed", self.seed, 0, 2**63 - 1)
+        if self.duration_s is not None and not 0 <= self.duration_s <= DURATION_S_MAX:
+            raise SettingsError(
+                f"--duration must be 0 to {DURATION_S_MAX} seconds, was {self.duration_s:g}"
+            )
         ours = [name for name in OF_A_CLUSTER if origins[name].startswith("--")]
         if self.localnet and ours:
             raise SettingsError(
@@ -101,11 +108,6 @@ def watch(
     """
     if stop or resume:
         return _switch(session, stop=stop, resume=resume)
-    whole_number("--positions", positions, 0, 1_000_000)
-    whole_number("--markets", markets, 1, 8)
-    whole_number("--seed", seed, 0, 2**63 - 1)
-    if duration is not None and not 0 <= duration <= DURATION_S_MAX:
-        raise SettingsError(f"--duration must be 0 to {DURATION_S_MAX} seconds, was {duration:g}")
     plan = Plan(
         localnet=localnet,
         positions=positions,
@@ -157,6 +159,8 @@ async def _embedded(session: Session, plan: Plan) -> AsyncIterator[tuple[Session
     """Start the chain and point the session at it; its key and records are temporary."""
     from liqctl.cli.embedded import embedded_chain  # noqa: PLC0415 - with the chain only
 
+    if session.screen.err.is_terminal:
+        session.screen.note(f"starting an embedded chain with {plan.positions:,} positions")
     with tempfile.TemporaryDirectory(prefix="liqctl-") as folder:
         place = Path(folder)
         async with embedded_chain(

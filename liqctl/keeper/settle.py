@@ -176,10 +176,13 @@ class Settler:
 
     async def drain(self, timeout_s: float) -> None:
         """Settle what is in the air, for at most this long, then leave the rest on record."""
-        deadline_ns = self._clock.monotonic_ns() + int(timeout_s * 1e9)
-        while self._live and self._clock.monotonic_ns() < deadline_ns:
-            await self.settle_once()
-            await self._clock.sleep(min(self._interval_s, timeout_s))
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._live:
+                    await self.settle_once()
+                    await self._clock.sleep(self._interval_s)
+        except TimeoutError:
+            log.info("left_in_flight", attempts=len(self._live))
         for live in list(self._live.values()):
             await self._store.run(self._store.store.release, live.claim, self._clock.unix_ms())
 
@@ -347,7 +350,7 @@ class Settler:
                 live.renewed_ms = now_ms
                 if not await self._store.run(renew, live.claim, now_ms, LEASE_MS):
                     log.warning("lease_lost", signature=live.attempt.signature)
-                    del self._live[live.attempt.signature]
+                    self._close(live, Result.REFUSED, "held_by_another", 0)
 
 
 def _batches(items: list[Live], size: int) -> list[list[Live]]:

@@ -101,9 +101,9 @@ def test_plain_text_stays_on_this_host(host):
     "host", ["rpc.example", "127.0.0.1.example", "10.0.0.1", "localhost.example"]
 )
 def test_plain_text_to_another_host_must_be_allowed(host):
-    with pytest.raises(SettingsError, match="--allow-plain-rpc"):
+    with pytest.raises(SettingsError, match="is not encrypted; use https"):
         checked_rpc_url(f"http://{host}/", allow_plain=False)
-    with pytest.raises(SettingsError, match="--allow-plain-rpc"):
+    with pytest.raises(SettingsError, match="is not encrypted; use wss"):
         checked_websocket_url(f"ws://{host}/", allow_plain=False)
     assert checked_rpc_url(f"http://{host}/", allow_plain=True)
     assert checked_rpc_url(f"https://{host}/", allow_plain=False)

@@ -230,6 +230,9 @@ def test_at_a_terminal_it_asks_once_and_takes_the_answer(desk, answer, code, sai
     if isinstance(answer, bytes):
         os.write(terminal, answer)
     else:
+        time.sleep(
+            0.5
+        )  # the question is on the screen a moment before anybody waits for its answer
         child.send_signal(answer)
     read_until(terminal, said)
 

@@ -1,6 +1,7 @@
 """From a decision to its end, on the real program: what is recorded, sent, retried and given up."""
 
 import ast
+import asyncio
 import base64
 from pathlib import Path
 
@@ -170,6 +171,37 @@ async def test_an_attempt_without_hope_stays_live_but_takes_no_place(stage):
     assert len(keeper.settler.positions()) == 1
     assert stage.rows("SELECT state FROM attempt") == [("SENT",)]
     assert keeper.settler.in_flight_lamports() > 0
+
+
+async def test_a_node_that_hangs_does_not_hold_up_the_end(stage, monkeypatch):
+    keeper = stage.keeper()
+    await keeper.start()
+    await execute(keeper)
+
+    async def hang(*_, **__):
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(keeper.settler._chain, "epoch_info", hang)
+    async with asyncio.timeout(3):
+        await keeper.settler.drain(0.2)
+
+    assert await stage.keeper().settler.recover() == 1
+
+
+async def test_a_lost_lease_ends_the_wait_for_its_attempt(stage, monkeypatch):
+    monkeypatch.setattr("liqctl.keeper.settle.RENEW_MS", 0)
+    keeper = stage.keeper()
+    await keeper.start()
+    execution = await execute(keeper)
+    stage.lapse()
+    heir = stage.keeper()
+    assert await heir.settler.recover() == 1
+
+    await keeper.settler.settle_once()
+
+    assert outcome(execution).reason == "held_by_another"
+    assert execution.live is not None
+    assert execution.live.ended.is_set()
 
 
 async def test_an_attempt_that_never_arrives_expires_by_proof_and_is_tried_anew(stage):
