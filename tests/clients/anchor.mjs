@@ -4,100 +4,101 @@ import { createInterface } from "node:readline";
 import anchor from "@coral-xyz/anchor";
 import { Connection, Keypair, PublicKey } from "@solana/web3.js";
 
-const { AnchorProvider, BN, EventParser, Program, Wallet } = anchor;
-const [url, wsEndpoint, idlPath, keyPath, market, mint] = process.argv.slice(2);
+const { AnchorError, AnchorProvider, BN, EventParser, Program, Wallet } = anchor;
+const [url, wsEndpoint, idlPath, keyPath, market, ownerToken] = process.argv.slice(2);
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
-const tell = (step, seen) => console.log(JSON.stringify({ step, ...seen }));
+const options = { commitment: "confirmed", maxSupportedTransactionVersion: 0 };
+const tell = (step, seen = {}) => console.log(JSON.stringify({ step, ...seen }));
 
 const key = Keypair.fromSecretKey(Uint8Array.from(JSON.parse(readFileSync(keyPath, "utf8"))));
+const owner = key.publicKey;
 const connection = new Connection(url, { commitment: "confirmed", wsEndpoint });
 const provider = new AnchorProvider(connection, new Wallet(key), { commitment: "confirmed" });
 const program = new Program(JSON.parse(readFileSync(idlPath, "utf8")), provider);
-const token = PublicKey.findProgramAddressSync(
-  [
-    key.publicKey.toBuffer(),
-    new PublicKey("TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA").toBuffer(),
-    new PublicKey(mint).toBuffer(),
-  ],
-  new PublicKey("ATokenGPvbdGVxr1b2hvZbsiqW5xWH25efTNsLJA8knL"),
-)[0];
 
-const found = await program.account.market.fetch(market);
-const [fundAddress] = PublicKey.findProgramAddressSync([Buffer.from("insurance_fund")], program.programId);
-const fund = await program.account.insuranceFund.fetch(fundAddress);
-tell("accounts", {
-  symbol: Buffer.from(found.symbol).toString().replaceAll("\0", ""),
-  priceAccount: found.priceAccount.toBase58(),
-  feeBps: found.liquidationFeeBps,
-  balance: fund.balance.toString(),
-});
+// Numbers of any width as text, because JSON has only doubles.
+const plain = (value) => {
+  if (value === null || typeof value === "boolean") return value;
+  if (BN.isBN(value) || typeof value === "number") return value.toString();
+  if (value instanceof PublicKey) return value.toBase58();
+  if (Array.isArray(value) || ArrayBuffer.isView(value)) return Array.from(value, plain);
+  return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, plain(part)]));
+};
 
-const id = new BN(7);
-await program.methods
-  .openPosition(id, new BN(1_000_000_000), new BN(16_000_000), 10)
-  .accounts({ owner: key.publicKey, market, ownerToken: token })
-  .rpc();
-const [position] = PublicKey.findProgramAddressSync(
-  [
-    Buffer.from("position"),
-    key.publicKey.toBuffer(),
-    new PublicKey(market).toBuffer(),
-    id.toArrayLike(Buffer, "le", 8),
-  ],
-  program.programId,
-);
-const opened = await program.account.position.fetch(position);
+const until = async (holds) => {
+  while (!holds()) await new Promise((resolve) => setTimeout(resolve, 20));
+};
+
+const { signature, pubkeys } = await program.methods
+  .openPosition(new BN(7), new BN("100000000000"), new BN(1_600_000_000), 10)
+  .accounts({ owner, market, ownerToken })
+  .rpcAndKeys();
+const { position, insuranceFund } = pubkeys;
 tell("opened", {
-  size: opened.size.toString(),
-  entryPrice: opened.entryPrice.toString(),
-  collateral: opened.collateral.toString(),
-  leverage: opened.leverage,
+  signature,
+  position: position.toBase58(),
+  InsuranceFund: plain(await program.account.insuranceFund.fetch(insuranceFund)),
+  Market: plain(await program.account.market.fetch(market)),
+  Position: plain(await program.account.position.fetch(position)),
+  ofOwner: (await program.account.position.all([{ memcmp: { offset: 8, bytes: owner.toBase58() } }]))
+    .map((found) => found.publicKey.toBase58()),
 });
 
-const liquidate = () =>
+const most = new BN("18446744073709551615");
+const liquidation = () =>
   program.methods
-    .liquidate(new BN("18446744073709551615"))
-    .accounts({ liquidator: key.publicKey, liquidatorToken: token, position, ownerToken: token })
-    .rpc();
-try {
-  await liquidate();
-  tell("refused", { name: null });
-} catch (error) {
-  tell("refused", {
-    name: error.error?.errorCode?.code ?? null,
-    number: error.error?.errorCode?.number ?? error.code ?? null,
-    message: error.error?.errorMessage ?? error.msg ?? null,
+    .liquidate(most)
+    .accounts({ liquidator: owner, liquidatorToken: ownerToken, position, ownerToken });
+const assess = async () => plain(await program.methods.assess(most).accounts({ position }).view());
+
+const told = ({ error }) => ({
+  name: error.errorCode.code,
+  number: error.errorCode.number,
+  message: error.errorMessage,
+});
+const refusedBeforeSending = async () => {
+  try {
+    return { signature: await liquidation().rpc() };
+  } catch (error) {
+    return told(error);
+  }
+};
+const refusedInItsBlock = async () => {
+  const transaction = await liquidation().transaction();
+  const failed = await connection.sendTransaction(transaction, [key], { skipPreflight: true });
+  const status = await new Promise((resolve) => connection.onSignature(failed, resolve, "confirmed"));
+  const { meta } = await connection.getTransaction(failed, options);
+  return { status: status.err, ...told(AnchorError.parse(meta.logMessages)) };
+};
+tell("refused", {
+  assessed: await assess(),
+  beforeSending: await refusedBeforeSending(),
+  inItsBlock: await refusedInItsBlock(),
+});
+
+const heard = [];
+const changes = [];
+program.addEventListener("liquidationEvent", (event, slot, of) => heard.push({ event, slot, of }));
+connection.onAccountChange(position, ({ lamports, data }) => changes.push({ lamports, length: data.length }));
+
+for (const step of ["shrunk", "gone"]) {
+  tell(`ready to be ${step}`);
+  await lines.next();
+  const assessed = await assess();
+  const liquidated = await liquidation().rpc();
+  await until(() => heard.some(({ of }) => of === liquidated));
+  const { event, slot } = heard.find(({ of }) => of === liquidated);
+  const landed = await connection.getTransaction(liquidated, options);
+  const parser = new EventParser(program.programId, program.coder);
+  tell(step, {
+    signature: liquidated,
+    assessed,
+    slot,
+    heard: plain(event),
+    parsed: [...parser.parseLogs(landed.meta.logMessages)].map(({ name, data }) => [name, plain(data)]),
+    Position: plain(await program.account.position.fetchNullable(position)),
   });
 }
-
-let heard;
-const event = new Promise((resolve) => { heard = resolve; });
-const listener = program.addEventListener("liquidationEvent", (seen, slot) => heard({ seen, slot }));
-const changed = new Promise((resolve) => {
-  const watching = connection.onAccountChange(position, (account, context) => {
-    connection.removeAccountChangeListener(watching);
-    resolve({ lamports: account.lamports, slot: context.slot });
-  });
-});
-tell("ready for the fall", {});
-await lines.next();
-const signature = await liquidate();
-const { seen, slot } = await event;
-await program.removeEventListener(listener);
-const landed = await connection.getTransaction(signature, {
-  commitment: "confirmed",
-  maxSupportedTransactionVersion: 0,
-});
-const parsed = [...new EventParser(program.programId, program.coder).parseLogs(landed.meta.logMessages)];
-const left = await program.account.position.fetchNullable(position);
-tell("liquidated", {
-  position: seen.position.toBase58() === position.toBase58(),
-  isFull: seen.isFull,
-  closedSize: seen.closedSize.toString(),
-  reward: seen.reward.toString(),
-  sameEvent: parsed.length === 1 && parsed[0].data.reward.eq(seen.reward),
-  slotKnown: slot > 0,
-  leftSize: left === null ? null : left.size.toString(),
-  changedLamports: (await changed).lamports,
-});
+await until(() => changes.length === 2);
+tell("changes", { changes, events: heard.length });
 process.exit(0);

@@ -4,53 +4,67 @@ import {
   sendAndConfirmTransaction,
 } from "@solana/web3.js";
 
-const [url, wsEndpoint, programId, discriminator] = process.argv.slice(2);
+const [url, wsEndpoint, program, priceProgram, positionType, market] = process.argv.slice(2);
 const tell = (step, seen) => console.log(JSON.stringify({ step, ...seen }));
 const connection = new Connection(url, { commitment: "confirmed", wsEndpoint });
 const payer = Keypair.generate();
 const receiver = Keypair.generate().publicKey;
+const transfer = (lamports) =>
+  new Transaction().add(SystemProgram.transfer({ fromPubkey: payer.publicKey, toPubkey: receiver, lamports }));
 
-const airdrop = await connection.requestAirdrop(payer.publicKey, 2 * LAMPORTS_PER_SOL);
-await connection.confirmTransaction(
-  { signature: airdrop, ...(await connection.getLatestBlockhash()) }, "confirmed",
-);
-tell("airdrop", { balance: await connection.getBalance(payer.publicKey), slot: await connection.getSlot() });
+const airdrop = await connection.requestAirdrop(payer.publicKey, 3 * LAMPORTS_PER_SOL);
+const confirmed = await connection.confirmTransaction({
+  signature: airdrop,
+  ...(await connection.getLatestBlockhash()),
+});
+tell("airdrop", {
+  error: confirmed.value.err,
+  balance: await connection.getBalance(payer.publicKey),
+  slot: await connection.getSlot(),
+});
 
-const once = (subscribe) => new Promise((resolve) => subscribe(resolve));
-const account = once((done) => connection.onAccountChange(receiver, (seen) => done(seen.lamports)));
-const logs = once((done) => connection.onLogs(payer.publicKey, (seen) => done(seen.signature)));
-const slot = once((done) => connection.onSlotChange((seen) => done(seen.slot)));
-const prices = once((done) =>
-  connection.onProgramAccountChange(
-    new PublicKey("rec5EKMGg6MxZYaMdyBfgwp4d5rB9T1VQH5pJv5LtFJ"), (seen) => done(seen.accountInfo.data.length),
-  ));
+const next = (subscribe) => new Promise((resolve) => subscribe((...seen) => resolve(seen)));
+const account = next((done) => connection.onAccountChange(receiver, done));
+const logs = next((done) => connection.onLogs(payer.publicKey, done));
+const slot = next((done) => connection.onSlotChange(done));
+const price = next((done) =>
+  connection.onProgramAccountChange(new PublicKey(priceProgram), done, { filters: [{ dataSize: 134 }] }));
 await new Promise((resolve) => setTimeout(resolve, 500));
-const transfer = new Transaction().add(
-  SystemProgram.transfer({ fromPubkey: payer.publicKey, toPubkey: receiver, lamports: LAMPORTS_PER_SOL }),
-);
-const signature = await sendAndConfirmTransaction(connection, transfer, [payer]);
+const signature = await sendAndConfirmTransaction(connection, transfer(LAMPORTS_PER_SOL), [payer]);
 tell("transfer", {
-  account: await account,
-  logs: (await logs) === signature,
-  slot: (await slot) > 0,
-  priceLength: await prices,
+  signature,
+  account: (await account)[0].lamports,
+  logs: (await logs)[0],
+  slot: (await slot)[0],
+  price: {
+    account: (await price)[0].accountId.toBase58(),
+    length: (await price)[0].accountInfo.data.length,
+  },
+  balance: await connection.getBalance(receiver),
 });
 
-const markets = await connection.getProgramAccounts(new PublicKey(programId), {
-  filters: [{ memcmp: { offset: 0, bytes: discriminator } }],
+const second = await connection.sendTransaction(transfer(LAMPORTS_PER_SOL / 2), [payer]);
+const [status] = await next((done) => connection.onSignature(second, done, "finalized"));
+tell("signature", {
+  error: status.err,
+  status: (await connection.getSignatureStatus(second)).value.confirmationStatus,
 });
-tell("program accounts", { count: markets.length, owner: markets[0].account.owner.toBase58() === programId });
+
+const found = async (...filters) =>
+  (await connection.getProgramAccounts(new PublicKey(program), { filters }))
+    .map(({ pubkey }) => pubkey.toBase58()).sort();
+const isPosition = { memcmp: { offset: 0, bytes: positionType } };
+tell("program accounts", {
+  positions: await found(isPosition),
+  ofMarket: await found(isPosition, { memcmp: { offset: 40, bytes: market } }),
+  ofNobody: await found(isPosition, { memcmp: { offset: 8, bytes: receiver.toBase58() } }),
+  byLength: await found({ dataSize: 208 }),
+});
 
 try {
-  await sendAndConfirmTransaction(
-    connection,
-    new Transaction().add(
-      SystemProgram.transfer({ fromPubkey: payer.publicKey, toPubkey: receiver, lamports: 100 * LAMPORTS_PER_SOL }),
-    ),
-    [payer],
-  );
+  await sendAndConfirmTransaction(connection, transfer(100 * LAMPORTS_PER_SOL), [payer]);
   tell("refused", { logs: null });
 } catch (error) {
-  tell("refused", { logs: error.logs?.length ?? 0, text: error.message });
+  tell("refused", { logs: error.logs, text: error.message });
 }
 process.exit(0);
