@@ -22,6 +22,10 @@ COMMANDS = {
     "localnet": ("liqctl.cli.localnet", "Run an embedded chain with markets and traders."),
     "config": ("liqctl.cli.config", "Show the settings and where they come from."),
     "history": ("liqctl.cli.history", "Show past liquidations and failures."),
+    "doctor": (
+        "liqctl.cli.doctor",
+        "Check endpoints, program, key and database before real money.",
+    ),
     "bench": ("liqctl.cli.bench", "Measure liqctl on this machine."),
 }
 

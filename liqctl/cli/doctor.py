@@ -1,0 +1,82 @@
+"""`liqctl doctor`: everything that must be right before money is at stake."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from liqctl.cli import command_app
+from liqctl.cli.options import Session, with_session
+from liqctl.cli.redact import redact
+from liqctl.errors import RpcError
+
+if TYPE_CHECKING:
+    from liqctl.keeper.finding import Check
+
+app = command_app()
+
+FAILED = 1
+
+
+@app.command(
+    epilog="Examples: liqctl doctor; liqctl doctor -u https://RPC -k ~/keys/liquidator.json "
+    "--program-id PROGRAM; liqctl doctor --json"
+)
+@with_session()
+def doctor(*, session: Session) -> int:
+    """Check endpoints, program, key and database before real money.
+
+    Nothing is sent, and the database is opened read-only; a key is read to see whether it can
+    sign. A check that cannot run because of an earlier one is skipped. Ends with 0 when nothing
+    failed, with 4 when the RPC node does not answer, and with 1 otherwise.
+    """
+    checks = asyncio.run(_checks(session))
+    failures = [check for check in checks if check.state == "fail"]
+    if session.as_json:
+        session.screen.json({"type": "doctor", "ok": not failures, "checks": checks})
+    elif failures:
+        session.screen.note(f"liqctl: {len(failures)} of {len(checks)} checks failed")
+    if any(check.name == "rpc" for check in failures):
+        return RpcError.exit_code
+    return FAILED if failures else 0
+
+
+async def _checks(session: Session) -> "list[Check]":
+    """Return all checks; people see each as it ends."""
+    from liqctl.chain.answers import Commitment  # noqa: PLC0415 - 300 ms, not for --help
+    from liqctl.chain.client import Chain  # noqa: PLC0415 - as above
+    from liqctl.chain.rpc import HttpRpc  # noqa: PLC0415 - as above
+    from liqctl.cli.connect import tuning_of  # noqa: PLC0415 - as above
+    from liqctl.keeper.checkup import Setup, checkup  # noqa: PLC0415 - as above
+    from liqctl.ports import SystemClock, SystemRng  # noqa: PLC0415 - as above
+    from liqctl.venues.registry import open_venue  # noqa: PLC0415 - as above
+
+    settings, clock, rng = session.settings, SystemClock(), SystemRng()
+    checks: list[Check] = []
+    async with HttpRpc(settings.rpc_url, clock, rng) as rpc:
+        setup = Setup(
+            chain=Chain(rpc, Commitment(settings.commitment)),
+            clock=clock,
+            rng=rng,
+            venue=open_venue(settings.venue, settings.program_id),
+            ws_url=settings.ws_url,
+            keypair=settings.keypair,
+            database_url=settings.database_url,
+            limits=tuning_of(settings).limits,
+            fee_lamports=settings.priority_fee_lamports,
+        )
+        async for check in checkup(setup):
+            shown = _redacted(check)
+            checks.append(shown)
+            if not session.as_json:
+                session.screen.print(_line(shown))
+    return checks
+
+
+def _redacted(check: "Check") -> "Check":
+    from dataclasses import replace  # noqa: PLC0415 - with the checks only
+
+    return replace(check, found=redact(check.found), hint=redact(check.hint))
+
+
+def _line(check: "Check") -> str:
+    hint = f"; {check.hint}" if check.hint else ""
+    return f"{check.state:<7}  {check.name:<19}  {check.found}{hint}"
