@@ -4,7 +4,9 @@ import { createInterface } from "node:readline";
 import anchor from "@coral-xyz/anchor";
 import { Connection, Keypair, PublicKey } from "@solana/web3.js";
 
-const { AnchorError, AnchorProvider, BN, EventParser, Program, Wallet } = anchor;
+const {
+  AnchorError, AnchorProvider, BN, EventParser, Program, ProgramError, Wallet, parseIdlErrors,
+} = anchor;
 const [url, wsEndpoint, idlPath, keyPath, market, ownerToken] = process.argv.slice(2);
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const options = { commitment: "confirmed", maxSupportedTransactionVersion: 0 };
@@ -68,7 +70,12 @@ const refusedInItsBlock = async () => {
   const failed = await connection.sendTransaction(transaction, [key], { skipPreflight: true });
   const status = await new Promise((resolve) => connection.onSignature(failed, resolve, "confirmed"));
   const { meta } = await connection.getTransaction(failed, options);
-  return { status: status.err, ...told(AnchorError.parse(meta.logMessages)) };
+  const byCode = ProgramError.parse(JSON.stringify(status.err), parseIdlErrors(program.idl));
+  return {
+    status: status.err,
+    byLog: told(AnchorError.parse(meta.logMessages)),
+    byCode: { number: byCode.code, message: byCode.msg },
+  };
 };
 tell("refused", {
   assessed: await assess(),

@@ -253,7 +253,8 @@ def check_refused(stage: Stage, refused: dict[str, Any]) -> None:
     }
     status = {"InstructionError": [0, {"Custom": 6000}]}
     assert refused["beforeSending"] == healthy
-    assert refused["inItsBlock"] == {**healthy, "status": status}
+    by_code = {"number": healthy["number"], "message": healthy["message"]}
+    assert refused["inItsBlock"] == {"status": status, "byLog": healthy, "byCode": by_code}
     assert refused["assessed"]["liquidatable"] is False
     assert refused["assessed"]["equity"] == str(COLLATERAL)
 
@@ -286,11 +287,14 @@ async def test_web3_js_sends_confirms_subscribes_and_filters(folder: Path) -> No
     scenario = new_scenario()
     market = scenario.addresses.markets["SOL"]
     program = Pubkey.from_string(scenario.addresses.program)
+    spec = scenario.specs[1]
     type_text = encode(DISCRIMINATORS["Position"])
 
     async with LocalnetServer(scenario.world, SystemClock(), ServerConfig(port=0)) as server:
-        arguments = (server.url, server.ws_url, str(program), RECEIVER_CLASSIC, type_text, market)
-        told = await run_script(folder, "web3.mjs", arguments, lambda *_: False)
+        arguments = [server.url, server.ws_url, str(program), RECEIVER_CLASSIC, encode(spec.feed)]
+        told = await run_script(
+            folder, "web3.mjs", [*arguments, type_text, market], lambda *_: False
+        )
 
     assert told["airdrop"]["error"] is None
     assert told["airdrop"]["balance"] == 3 * 10**9
@@ -300,12 +304,15 @@ async def test_web3_js_sends_confirms_subscribes_and_filters(folder: Path) -> No
     assert transfer["logs"]["err"] is None
     assert transfer["logs"]["logs"][-1] == f"Program {Pubkey.default()} success"
     assert transfer["slot"]["slot"] > told["airdrop"]["slot"] > 0
-    assert transfer["price"]["length"] == 134
-    assert transfer["price"]["account"] in {str(spec.price_account) for spec in scenario.specs}
-    assert told["signature"] == {"error": None, "status": "finalized"}
+    assert told["signature"] == {"error": None, "status": "finalized", "late": None}
     check_found(scenario, program, market, told["program accounts"])
     assert "insufficient lamports" in "".join(told["refused"]["logs"])
     assert "Simulation failed" in told["refused"]["text"]
+    assert told["failed"]["logs"]["err"] == {"InstructionError": [0, {"Custom": 1}]}
+    heard = told["heard"]
+    assert {tuple(price) for price in heard["prices"]} == {(str(spec.price_account), 134)}
+    assert heard["signatures"] == heard["sent"]
+    assert heard["logsOfNobody"] == []
 
 
 def check_found(scenario: Scenario, program: Pubkey, market: str, found: dict[str, Any]) -> None:

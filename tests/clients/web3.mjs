@@ -4,7 +4,7 @@ import {
   sendAndConfirmTransaction,
 } from "@solana/web3.js";
 
-const [url, wsEndpoint, program, priceProgram, positionType, market] = process.argv.slice(2);
+const [url, wsEndpoint, program, priceProgram, feed, positionType, market] = process.argv.slice(2);
 const tell = (step, seen) => console.log(JSON.stringify({ step, ...seen }));
 const connection = new Connection(url, { commitment: "confirmed", wsEndpoint });
 const payer = Keypair.generate();
@@ -24,22 +24,31 @@ tell("airdrop", {
 });
 
 const next = (subscribe) => new Promise((resolve) => subscribe((...seen) => resolve(seen)));
+const until = async (find) => {
+  while (!find()) await new Promise((resolve) => setTimeout(resolve, 20));
+  return find();
+};
 const account = next((done) => connection.onAccountChange(receiver, done));
-const logs = next((done) => connection.onLogs(payer.publicKey, done));
 const slot = next((done) => connection.onSlotChange(done));
-const price = next((done) =>
-  connection.onProgramAccountChange(new PublicKey(priceProgram), done, { filters: [{ dataSize: 134 }] }));
+const logs = [];
+const logsOfNobody = [];
+connection.onLogs(payer.publicKey, (seen) => logs.push(seen));
+connection.onLogs(Keypair.generate().publicKey, (seen) => logsOfNobody.push(seen));
+const logsOf = (wanted) => until(() => logs.find((seen) => seen.signature === wanted));
+const prices = [];
+// Offset 41 is the feed of a fully verified price: one account of several of the same length.
+connection.onProgramAccountChange(new PublicKey(priceProgram), (seen) => prices.push(seen), {
+  filters: [{ dataSize: 134 }, { memcmp: { offset: 41, bytes: feed } }],
+});
+// Of what was confirmed before anybody asked, the chain tells at once.
+const [late] = await next((done) => connection.onSignature(airdrop, done));
 await new Promise((resolve) => setTimeout(resolve, 500));
 const signature = await sendAndConfirmTransaction(connection, transfer(LAMPORTS_PER_SOL), [payer]);
 tell("transfer", {
   signature,
   account: (await account)[0].lamports,
-  logs: (await logs)[0],
+  logs: await logsOf(signature),
   slot: (await slot)[0],
-  price: {
-    account: (await price)[0].accountId.toBase58(),
-    length: (await price)[0].accountInfo.data.length,
-  },
   balance: await connection.getBalance(receiver),
 });
 
@@ -48,6 +57,7 @@ const [status] = await next((done) => connection.onSignature(second, done, "fina
 tell("signature", {
   error: status.err,
   status: (await connection.getSignatureStatus(second)).value.confirmationStatus,
+  late: late.err,
 });
 
 const found = async (...filters) =>
@@ -67,4 +77,15 @@ try {
 } catch (error) {
   tell("refused", { logs: error.logs, text: error.message });
 }
+
+const tooMuch = transfer(100 * LAMPORTS_PER_SOL);
+const failed = await connection.sendTransaction(tooMuch, [payer], { skipPreflight: true });
+tell("failed", { logs: await logsOf(failed) });
+await until(() => prices.length > 2);
+tell("heard", {
+  prices: prices.map(({ accountId, accountInfo }) => [accountId.toBase58(), accountInfo.data.length]),
+  signatures: logs.map((seen) => seen.signature),
+  sent: [signature, second, failed],
+  logsOfNobody,
+});
 process.exit(0);
