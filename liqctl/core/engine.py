@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Protocol, assert_never
 
-from liqctl.core.account import Decoded, Gone, Seen, Undecodable
+from liqctl.core.account import Decoded, Gone, Refusal, Seen, Undecodable
 from liqctl.core.book import Book
 from liqctl.core.events import (
     AccountsSeen,
@@ -73,6 +73,7 @@ class Engine:
         self._members: dict[str, set[str]] = {}
         self._markets_of: dict[str, set[str]] = {}
         self._undecodable: dict[str, str] = {}
+        self._nameless = 0
         self._old_below: dict[str, int] = {}
         self._prices: dict[str, int | str] = {}
         self._asked: set[str] = set()
@@ -120,6 +121,8 @@ class Engine:
     def coverage(self) -> Coverage:
         """Return how many of the known positions can be judged, and why the others cannot."""
         unknown: Counter[str] = Counter(self._undecodable.values())
+        if self._nameless:
+            unknown[Refusal.MALFORMED.value] += self._nameless
         evaluated = 0
         for market, members in self._members.items():
             price = self._price(market)
@@ -202,6 +205,7 @@ class Engine:
         return [*notices, Wanted(addresses=wanted)] if wanted else notices
 
     def _apply_snapshot(self, event: SnapshotSeen) -> list[Notice]:
+        self._nameless = event.nameless
         held = {*self._positions, *self._undecodable}
         buried = [
             s.address
@@ -222,6 +226,9 @@ class Engine:
                 self._old_below[event.position] = event.slot
                 self.queue.settle(event.position)
                 return self._evaluate({event.position}, now_ms, 0)
+            case Result.REFUSED | Result.FAILED if event.position not in self._positions:
+                self.queue.settle(event.position)
+                return []
             case Result.REFUSED | Result.FAILED:
                 self.queue.postpone(
                     event.position, event.reason, now_ms, jitter_permille=event.jitter_permille

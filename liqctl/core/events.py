@@ -28,10 +28,14 @@ class ClockSeen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotSeen:
-    """The addresses that a full read found; what is held but absent is to be read again."""
+    """The addresses that a full read found; what is held but absent is to be read again.
+
+    `nameless` entries did not even say which account they are.
+    """
 
     slot: int
     addresses: frozenset[str]
+    nameless: int = 0
 
 
 class Result(StrEnum):

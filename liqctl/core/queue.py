@@ -120,7 +120,10 @@ class Queue:
     def postpone(
         self, position: str, reason: str, now_ms: int, *, jitter_permille: int = 0
     ) -> None:
-        """Take a position out of flight after a failure: backoff first, quarantine after several."""
+        """Take a position out of flight after a failure: backoff first, quarantine after several.
+
+        Its `tick_ns` is used up: how long a later try takes says nothing about the notice.
+        """
         entry = self._entries.get(position)
         if entry is None:
             return
@@ -132,7 +135,14 @@ class Queue:
             delay_ms = min(self._pacing.backoff_ms << (tries - 1), self._pacing.backoff_ms_max)
         delay_ms += delay_ms * jitter_permille // 2_000
         self._store(
-            replace(entry, state=state, reason=reason, tries=tries, next_try_ms=now_ms + delay_ms)
+            replace(
+                entry,
+                state=state,
+                reason=reason,
+                tries=tries,
+                next_try_ms=now_ms + delay_ms,
+                tick_ns=0,
+            )
         )
 
     def retry(self, position: str) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from liqctl.chain.client import Chain
 from liqctl.chain.transaction import BUDGET_INSTRUCTIONS
 from liqctl.core.instruction import Failure, Outcome
+from liqctl.errors import LiqctlError, invariant
 from liqctl.keeper.storage import StoreThread
 from liqctl.ports import Clock, Rng, Venue
 
@@ -12,6 +13,15 @@ from liqctl.ports import Clock, Rng, Venue
 def failure_text(failure: Failure) -> str:
     """Return a failure in one word, with its code where it has one."""
     return failure.name if failure.code is None else f"{failure.name}({failure.code})"
+
+
+def first_error(errors: BaseExceptionGroup[LiqctlError]) -> LiqctlError:
+    """Return the first error of a group, however deep; all of them must be ours."""
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    invariant(isinstance(error, LiqctlError), "a group of foreign errors")
+    return error if isinstance(error, LiqctlError) else LiqctlError()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,8 +11,8 @@ from liqctl.core.events import Decision, OutcomeSeen, Result
 from liqctl.core.guards import TOKEN_ACCOUNT_RENT_LAMPORTS, Limits, Spending, refusal
 from liqctl.core.instruction import Outcome
 from liqctl.core.intent import Attempt, Claim, IntentRequest, IntentState
-from liqctl.errors import LiqctlError, invariant
-from liqctl.keeper.context import Context, failure_text
+from liqctl.errors import LiqctlError, StoreError, invariant
+from liqctl.keeper.context import Context, failure_text, first_error
 from liqctl.keeper.draft import Draft, Drafter, Trial
 from liqctl.keeper.gate import Gate
 from liqctl.keeper.reading import FreshRead, objection, read_fresh
@@ -67,6 +67,7 @@ class Executor:
         self._drafter = drafter
         self._limits = limits
         self._hold = hold
+        self._recording = asyncio.Lock()
 
     async def run(
         self, decision: Decision, view: Mapping[str, Seen], *, max_size: int | None = None
@@ -79,14 +80,33 @@ class Executor:
         """
         log.info("liquidation_triggered", position=decision.position.address)
         draft = await self._draft(decision, view, max_size)
+        claiming = asyncio.create_task(self._claim(decision, draft))
+        try:
+            execution = await self._carry_out(decision, view, draft, claiming)
+        except BaseException:
+            await self._give_back(claiming)
+            raise
+        if execution.live is not None:
+            execution.live.latency_us = self._latency_us(decision)
+            await self._settler.launch(execution.live)
+        return execution
+
+    async def _carry_out(
+        self,
+        decision: Decision,
+        view: Mapping[str, Seen],
+        draft: Draft | None,
+        claiming: asyncio.Task[Claim | None],
+    ) -> Execution:
+        """Return the outcome of a decision, or its attempt, recorded and ready to be sent."""
         try:
             async with asyncio.TaskGroup() as together:
-                claiming = together.create_task(self._claim(decision, draft))
                 reading = together.create_task(self._read(decision, view, draft))
                 trying = together.create_task(self._simulate(draft, decision.assessment.slot))
         except* LiqctlError as errors:
-            raise _first(errors) from errors
-        claim, read, trial = claiming.result(), reading.result(), trying.result()
+            raise first_error(errors) from errors
+        read, trial = reading.result(), trying.result()
+        claim = await asyncio.shield(claiming)
         stop = objection(decision, read, self._limits)
         if stop is None and trial is not None and trial.simulation.slot < read.slot:
             trial = await self._simulate(draft, read.slot)
@@ -97,7 +117,7 @@ class Executor:
             stop = _outcome(decision, Result.REFUSED, "held_by_another")
         elif stop is None and trial is not None:
             sending = Sending(self._gate, self._drafter, claim, decision, read, trial)
-            return await self._send(sending)
+            return await self._commit(sending)
         elif stop is not None:
             await self._stop(claim, stop)
         return Execution(outcome=stop, read=read, trial=trial)
@@ -141,24 +161,40 @@ class Executor:
         )
         return _outcome(decision, result, f"{outcome}:{failure_text(failure)}")
 
-    async def _send(self, sending: "Sending") -> Execution:
-        """Check the limits, sign what was simulated, record it, send it.
+    async def _give_back(self, claiming: asyncio.Task[Claim | None]) -> None:
+        """Free the lease of a decision that broke off; others would wait for its end."""
+        try:
+            claim = await claiming
+            if claim is not None:
+                await self._store.run(self._store.store.release, claim, self._clock.unix_ms())
+        except StoreError as error:
+            log.warning("lease_kept", error=str(error))
 
-        The settler takes the attempt from there.
+    async def _commit(self, sending: "Sending") -> Execution:
+        """Check the limits, sign what was simulated, and record it.
+
+        One decision at a time: each must count what the others are about to spend.
         """
-        gate, claim, decision, read = sending.gate, sending.claim, sending.decision, sending.read
-        trial = sending.trial
-        draft = trial.draft
-        missing = sum(read.beside.get(address) is None for address in draft.creates)
-        cost = draft.fee_lamports + missing * TOKEN_ACCOUNT_RENT_LAMPORTS
-        reason = refusal(cost, await self._spending(sending), self._limits) or self._hold()
-        if reason is None and claim.attempts >= self._limits.attempts_max:
-            reason = "attempts_spent"
+        decision = sending.decision
+        async with self._recording:
+            cost = _cost(sending)
+            reason = refusal(cost, await self._spending(sending), self._limits) or self._hold()
+            if reason is None and sending.claim.attempts >= self._limits.attempts_max:
+                reason = "attempts_spent"
+            live = None if reason is not None else await self._record(sending, cost)
+        stop = None
         if reason is not None:
             stop = _outcome(decision, Result.REFUSED, reason)
-            await self._stop(claim, stop)
-            return Execution(outcome=stop, read=read, trial=trial)
+            await self._stop(sending.claim, stop)
+        elif live is None:
+            stop = _outcome(decision, Result.REFUSED, "claim_lost")
+        return Execution(outcome=stop, live=live, read=sending.read, trial=sending.trial)
+
+    async def _record(self, sending: "Sending", cost: int) -> Live | None:
+        """Sign and commit the attempt; None when the claim is not ours any more."""
+        gate, claim, decision, draft = sending.gate, sending.claim, sending.decision, sending.draft
         raw, signature = await gate.sign(draft.message)
+        now_ms = self._clock.unix_ms()
         attempt = Attempt(
             signature=signature,
             intent_id=claim.intent_id,
@@ -172,28 +208,18 @@ class Executor:
             compute_unit_limit=sending.drafter.fees.compute_unit_limit,
             compute_unit_price_micro_lamports=sending.drafter.fees.price_micro_lamports,
             max_cost_lamports=cost,
-            signed_ms=self._clock.unix_ms(),
+            signed_ms=now_ms,
         )
-        live = Live(attempt=attempt, claim=claim, request=self._request(decision, gate, draft))
         sending.drafter.signed(draft)
-        if not await self._record_and_launch(live, decision):
-            stop = _outcome(decision, Result.REFUSED, "claim_lost")
-            return Execution(outcome=stop, read=read, trial=trial)
-        return Execution(outcome=None, live=live, read=read, trial=trial)
-
-    async def _record_and_launch(self, live: Live, decision: Decision) -> bool:
-        """Commit the attempt, then send it; False when the claim is not ours any more."""
-        record, signature = self._store.store.record_attempt, live.attempt.signature
+        record, recorded = self._store.store.record_attempt, False
         self._settler.expected.add(signature)
         try:
-            now_ms = self._clock.unix_ms()
-            if not await self._store.run(record, live.claim, live.attempt, now_ms):
-                return False
-            live.latency_us = self._latency_us(decision)
-            await self._settler.launch(live)
+            recorded = await self._store.run(record, claim, attempt, now_ms)
         finally:
-            self._settler.expected.discard(signature)
-        return True
+            if not recorded:
+                self._settler.expected.discard(signature)
+        request = self._request(decision, gate, draft)
+        return Live(attempt=attempt, claim=claim, request=request) if recorded else None
 
     def _request(self, decision: Decision, gate: Gate, draft: Draft) -> IntentRequest:
         return IntentRequest(
@@ -242,6 +268,18 @@ class Sending:
     read: FreshRead
     trial: Trial
 
+    @property
+    def draft(self) -> Draft:
+        """The message that was simulated."""
+        return self.trial.draft
+
+
+def _cost(sending: Sending) -> int:
+    """Return the most that a transaction can cost, with the accounts that it must create."""
+    draft, beside = sending.draft, sending.read.beside
+    missing = sum(beside.get(address) is None for address in draft.creates)
+    return draft.fee_lamports + missing * TOKEN_ACCOUNT_RENT_LAMPORTS
+
 
 def _spent(store: Store, now_ms: int) -> tuple[int, int]:
     return store.spent_lamports(now_ms - HOUR_MS), store.spent_lamports(now_ms - 24 * HOUR_MS)
@@ -249,12 +287,3 @@ def _spent(store: Store, now_ms: int) -> tuple[int, int]:
 
 def _outcome(decision: Decision, result: Result, reason: str, slot: int = 0) -> OutcomeSeen:
     return OutcomeSeen(position=decision.position.address, result=result, reason=reason, slot=slot)
-
-
-def _first(errors: BaseExceptionGroup[LiqctlError]) -> LiqctlError:
-    """Return the first error of a group, however deep."""
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    invariant(isinstance(error, LiqctlError), "a group of foreign errors")
-    return error if isinstance(error, LiqctlError) else LiqctlError()

@@ -99,12 +99,20 @@ class Feeds:
             slot = min(slot, snapshot.slot) if slot else snapshot.slot
         self.state.refused_entries = len(refused)
         seen = [decode(venue, each.address, each, each.slot) for each in found]
-        seen += [_refused(entry, slot) for entry in refused if entry.address is not None]
+        readable = {each.address for each in seen}
+        named = {entry.address: entry for entry in refused if entry.address is not None}
+        doubtful = [entry for address, entry in named.items() if address not in readable]
+        seen += [_refused(entry, slot) for entry in doubtful]
         self._mailbox.put(AccountsSeen(seen=tuple(seen)))
         await self.read(self._dependencies(seen))
         self._mailbox.put(
-            SnapshotSeen(slot=slot, addresses=frozenset(each.address for each in seen))
+            SnapshotSeen(
+                slot=slot,
+                addresses=frozenset(each.address for each in seen),
+                nameless=sum(entry.address is None for entry in refused),
+            )
         )
+        self.want(each.address for each in seen[len(readable) :])
         self.state.snapshot_ns = self._context.clock.monotonic_ns()
         log.debug("snapshot_taken", accounts=len(found), refused=len(refused), slot=slot)
 
@@ -158,7 +166,8 @@ class Feeds:
         self._put(item, timed=False)
 
     def _put(self, item: StreamItem, *, timed: bool) -> None:
-        self.state.notice_ns = self._context.clock.monotonic_ns()
+        if not isinstance(item, StreamDown):
+            self.state.notice_ns = self._context.clock.monotonic_ns()
         match item:
             case AccountNotice() if item.address == CLOCK_SYSVAR:
                 clock = decode_clock(item.account)
@@ -201,7 +210,7 @@ class Feeds:
         return [address for address in watched if self._seen_ns.get(address, 0) < oldest_ns]
 
     async def _reconcile(self) -> None:
-        """Read all positions again at every reconnection and each interval."""
+        """Read all positions again at every reconnection and each interval, until it worked."""
         while True:
             try:
                 async with asyncio.timeout(self._intervals.reconcile_ms / 1_000):
@@ -209,7 +218,9 @@ class Feeds:
             except TimeoutError:
                 log.debug("reconciliation_due")
             self._reload.clear()
-            await self._survives(self.load())
+            if not await self._survives(self.load()):
+                await self._context.clock.sleep(self._intervals.check_ms / 1_000)
+                self._reload.set()
 
     async def _read_wanted(self) -> None:
         """Read what was asked for, a batch at a time."""

@@ -1,8 +1,10 @@
 """What the keeper knows, written for others: events, queue rows, insurance, state. Off the hot path."""
 
+import asyncio
 import json
 from collections import Counter, deque
 from collections.abc import Callable
+from typing import TypeVar
 
 import structlog
 
@@ -22,6 +24,8 @@ PENDING_MAX = 10_000
 EVENTS_KEPT = 200_000
 PRUNE_MS = 60_000
 EXCLUDED = "excluded"
+
+Row = TypeVar("Row")
 
 
 class Recorder:
@@ -47,6 +51,9 @@ class Recorder:
         self._mirrored: dict[str, Entry] = {}
         self._excluded: list[str] = []
         self._pruned_ms = 0
+        self._forgotten = False
+        self._failing = False
+        self._flushing: asyncio.Task[None] | None = None
         self.fund: InsuranceState | None = None
         self.fund_slot = 0
         self.counts: Counter[str] = Counter()
@@ -95,14 +102,26 @@ class Recorder:
 
     async def run(self) -> None:
         """Write again and again; ends only by cancellation."""
-        await self._forget_old_rows()
         while True:
             await self._clock.sleep(FLUSH_S)
-            await self.flush()
+            # Cut off in the middle, nobody would know whether a row had been written.
+            self._flushing = asyncio.create_task(self.flush(), name="flush")
+            await asyncio.shield(self._flushing)
+
+    async def end(self, timeout_s: float) -> None:
+        """Write what is left, for at most this long; call it when `run` was cancelled."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                if self._flushing is not None:
+                    await self._flushing
+                await self.flush()
+        except TimeoutError:
+            log.warning("events_not_written", count=len(self._events))
 
     async def flush(self) -> None:
-        """Write what has gathered; a failing database is reported once and tried again."""
+        """Write what has gathered; a database that fails is reported once and tried again."""
         try:
+            await self._forget_old_rows()
             await self._flush_rows()
             await self._flush_queue()
             await self._flush_excluded()
@@ -113,27 +132,39 @@ class Recorder:
             )
         except StoreError as error:
             self.counts["store_errors"] += 1
-            if self.counts["store_errors"] == 1:
+            if not self._failing:
                 log.error("store_failed", error=str(error))  # noqa: TRY400 - the text says it all
+            self._failing = True
+        else:
+            if self._failing:
+                log.warning("store_works_again")
+            self._failing = False
 
     async def _forget_old_rows(self) -> None:
-        """Delete the queue of an earlier run: this one finds its own candidates."""
+        """Delete the queue of an earlier run, once: this one finds its own candidates."""
+        if self._forgotten:
+            return
         rows = await self._store.run(self._store.store.queue)
         old = [row.position for row in rows if row.order is None]
         await self._store.run(self._store.store.put_queue, [], old)
+        self._forgotten = True
 
     async def _flush_rows(self) -> None:
         store = self._store.store
-        while self._events:
-            kind, body, at_ms = self._events[0]
-            await self._store.run(store.append_event, kind, body, at_ms)
-            self._events.popleft()
-        while self._failures:
-            await self._store.run(store.record_failure, self._failures[0])
-            self._failures.popleft()
-        while self._samples:
-            await self._store.run(store.record_insurance, self._samples[0])
-            self._samples.popleft()
+        await self._write_all(self._events, lambda event: store.append_event(*event))
+        await self._write_all(self._failures, store.record_failure)
+        await self._write_all(self._samples, store.record_insurance)
+
+    async def _write_all(self, rows: deque[Row], write: Callable[[Row], object]) -> None:
+        """Write rows one by one; one that could not be written is the first again."""
+        while rows:
+            row = rows.popleft()
+            try:
+                await self._store.run(write, row)
+            except StoreError:
+                if len(rows) < PENDING_MAX:
+                    rows.appendleft(row)
+                raise
 
     async def _flush_excluded(self) -> None:
         """Keep what people set aside, so that a restart does not take it up again."""

@@ -24,7 +24,7 @@ from liqctl.core.events import (
 from liqctl.core.guards import Limits
 from liqctl.core.queue import Pacing, Queue
 from liqctl.core.record import QueueOrder
-from liqctl.errors import GuardError, LiqctlError, StoreError
+from liqctl.errors import GuardError, LiqctlError, StoreError, invariant
 from liqctl.keeper.blockhash import RecentBlockhash
 from liqctl.keeper.book import ColumnBook
 from liqctl.keeper.context import Context
@@ -44,6 +44,7 @@ IDLE_S = 0.25
 ORDERS_S = 0.5
 WORKERS_S_MAX = 3.0
 DRAIN_S_MAX = 5.0
+WRITE_S_MAX = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +151,11 @@ class Keeper:
                 tasks.create_task(self._sample_fund(), name="insurance"),
                 tasks.create_task(self._decide(tasks), name="decide"),
             ]
-            await stop.wait()
+            stopping = tasks.create_task(stop.wait(), name="stop")
+            await asyncio.wait([stopping, *parts], return_when=asyncio.FIRST_COMPLETED)
+            ended = [part.get_name() for part in parts if part.done()]
+            invariant(not ended, f"a part of the keeper ended by itself: {', '.join(ended)}")
+            self._context.store.hurry()
             log.info("stopping", in_flight=len(self.settler.positions()))
             for part in parts:
                 part.cancel()
@@ -160,7 +165,7 @@ class Keeper:
                     worker.cancel()
         await self.settler.drain(DRAIN_S_MAX)
         self.absorb()
-        await self.recorder.flush()
+        await self.recorder.end(WRITE_S_MAX)
         log.info("stopped", left_in_flight=len(self.settler.positions()))
 
     def status(self) -> Status:

@@ -24,7 +24,7 @@ from liqctl.core.intent import (
     after_status,
 )
 from liqctl.core.record import FailureRow, Liquidation
-from liqctl.errors import RpcError, StoreError, invariant
+from liqctl.errors import RpcError, RpcMalformed, RpcRefused, StoreBusy, StoreError, invariant
 from liqctl.keeper.context import Context, failure_text
 from liqctl.keeper.gate import Gate
 from liqctl.keeper.rows import failure_row, liquidate_index_of, liquidation_row
@@ -38,6 +38,7 @@ RESCUE_MS = 2_000
 STATUS_BATCH = 256
 LANDED_READS_MAX = 10
 LATENCIES_KEPT = 10_000
+NO_HISTORY = -32011
 STOP_SENDING = frozenset({SendKind.HOPELESS, SendKind.BROKE, SendKind.REJECTED_BUG})
 
 
@@ -131,6 +132,7 @@ class Settler:
     async def launch(self, live: Live) -> None:
         """Send a recorded attempt for the first time and watch it from now on."""
         self._live[live.attempt.signature] = live
+        self.expected.discard(live.attempt.signature)
         if live.latency_us is not None:
             self.latencies_us.append(live.latency_us)
         await self._send(live, first=True)
@@ -169,7 +171,7 @@ class Settler:
             for batch in _batches(list(self._live.values()), STATUS_BATCH):
                 answer = await self._chain.statuses([live.attempt.signature for live in batch])
                 for live, status in zip(batch, answer.statuses, strict=True):
-                    await self._follow(live, status, epoch.block_height)
+                    await self._follow_apart(live, status, epoch.block_height)
         except RpcError as error:
             self.counts["rpc_errors"] += 1
             log.warning("settling_waits", error=str(error))
@@ -181,10 +183,26 @@ class Settler:
                 while self._live:
                     await self.settle_once()
                     await self._clock.sleep(self._interval_s)
-        except TimeoutError:
-            log.info("left_in_flight", attempts=len(self._live))
-        for live in list(self._live.values()):
-            await self._store.run(self._store.store.release, live.claim, self._clock.unix_ms())
+        except (TimeoutError, StoreError) as error:
+            log.info("left_in_flight", attempts=len(self._live), error=str(error))
+        try:
+            for live in list(self._live.values()):
+                await self._store.run(self._store.store.release, live.claim, self._clock.unix_ms())
+        except StoreError as error:
+            log.warning("leases_kept", error=str(error))
+
+    async def _follow_apart(self, live: Live, status: Status | None, height: int) -> None:
+        """Follow one attempt; what is wrong with it alone holds up no other."""
+        try:
+            await self._follow(live, status, height)
+        except (RpcRefused, RpcMalformed) as error:
+            self.counts["rpc_errors"] += 1
+            log.warning("attempt_waits", signature=live.attempt.signature, error=str(error))
+        except StoreBusy:
+            raise
+        except StoreError as error:
+            self.counts["store_errors"] += 1
+            log.warning("attempt_waits", signature=live.attempt.signature, error=str(error))
 
     async def _follow(self, live: Live, status: Status | None, height: int) -> None:
         """Do what one status answer calls for."""
@@ -232,14 +250,19 @@ class Settler:
         if answer.kind not in {SendKind.SENT, SendKind.SEEN_ALREADY}:
             self.counts[f"send_{answer.kind}"] += 1
             log.warning("send_answered", signature=live.attempt.signature, answer=str(answer.kind))
-        await self._store.run(self._store.store.mark_sent, live.attempt.signature, now_ms)
+        try:
+            await self._store.run(self._store.store.mark_sent, live.attempt.signature, now_ms)
+        except StoreError as error:
+            # The bytes have left all the same, and after a restart SIGNED counts as sent.
+            self.counts["store_errors"] += 1
+            log.warning("send_not_marked", signature=live.attempt.signature, error=str(error))
+            return
         if live.attempt.state is AttemptState.SIGNED:
             live.attempt = replace(live.attempt, state=AttemptState.SENT)
 
     async def _finish(self, live: Live, status: Status) -> None:
         """Write the end of a finalized attempt with all that the ledger tells about it."""
-        landed = await self._chain.transaction(live.attempt.signature)
-        live.landed_reads += 1
+        landed = await self._landed(live)
         if landed is None and live.landed_reads < LANDED_READS_MAX:
             return
         fee = landed.fee_lamports if landed is not None else None
@@ -261,6 +284,19 @@ class Settler:
             error_json=json.dumps({"name": failure.name, "code": failure.code}),
         )
         await self._failed(live, ending, failure, status.slot)
+
+    async def _landed(self, live: Live) -> Landed | None:
+        """Return what the ledger tells, or None while, or because, this node does not tell it."""
+        landed = None
+        try:
+            landed = await self._chain.transaction(live.attempt.signature)
+        except RpcError as error:
+            hidden = isinstance(error, RpcRefused) and error.code == NO_HISTORY
+            if not hidden and not isinstance(error, RpcMalformed):
+                raise
+            log.warning("transaction_not_shown", error=str(error))
+        live.landed_reads += 1
+        return landed
 
     async def _failed(self, live: Live, ending: Ending, failure: Failure, slot: int) -> None:
         """Write a failure on chain; one that somebody else caused is a lost race, no failure."""

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import ParamSpec, TypeVar
 
+from liqctl.errors import StoreBusy
 from liqctl.ports import Store
 
 P = ParamSpec("P")
@@ -19,13 +20,31 @@ class StoreThread:
         """Take over the store; nobody else may call it while this is open."""
         self.store = store
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+        self._hurried = False
+        self._given_up = False
 
     async def run(self, call: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Return what the store's method returns; its errors pass through."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, partial(call, *args, **kwargs))
+        return await loop.run_in_executor(
+            self._executor, self._called, partial(call, *args, **kwargs)
+        )
+
+    def hurry(self) -> None:
+        """From now on wait for a locked store once, not once for every call that is left."""
+        self._hurried = True
 
     async def close(self) -> None:
         """Finish the calls under way and close the store."""
-        await self.run(self.store.close)
+        await asyncio.get_running_loop().run_in_executor(self._executor, self.store.close)
         self._executor.shutdown(wait=False)
+
+    def _called(self, call: Callable[[], R]) -> R:
+        """On the store's own thread: make the call, unless the store is locked for good."""
+        if self._given_up:
+            raise StoreBusy
+        try:
+            return call()
+        except StoreBusy:
+            self._given_up = self._hurried
+            raise

@@ -8,7 +8,8 @@ from liqctl.core.events import Coverage
 from liqctl.core.health import Assessment
 from liqctl.core.position import Position
 from liqctl.core.record import QueueOrder, QueueRow, QueueState
-from liqctl.keeper.context import Context
+from liqctl.errors import RpcError
+from liqctl.keeper.context import Context, first_error
 from liqctl.keeper.reading import FreshRead, read_fresh
 from liqctl.keeper.service import Keeper
 
@@ -68,8 +69,11 @@ async def survey(
         progress(done, len(candidates))
         return read
 
-    async with asyncio.TaskGroup() as tasks:
-        reading = [tasks.create_task(confirm(position)) for position in candidates]
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            reading = [tasks.create_task(confirm(position)) for position in candidates]
+    except* RpcError as errors:
+        raise first_error(errors) from errors
     findings = [
         Finding(position=read.position, assessment=read.assessment)
         for read in (task.result() for task in reading)

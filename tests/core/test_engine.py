@@ -427,3 +427,25 @@ def test_a_drop_outlasts_recovery_and_an_enqueue_by_scan():
 
     one.apply(Ordered(position="a", order=QueueOrder.RETRY), 0)
     assert taken(one.next(0)) == "a"
+
+
+def test_a_position_that_closed_in_flight_leaves_no_trace_when_its_decision_is_refused():
+    for result in (Result.FAILED, Result.REFUSED):
+        one = engine(position("a", 90), at=80)
+        one.next(0)
+        one.apply(seen(5, a=Gone()), 0)
+
+        one.apply(OutcomeSeen(position="a", result=result, reason="held_by_another"), 0)
+
+        assert len(one.queue) == 0
+
+
+def test_entries_without_a_name_are_counted_until_a_snapshot_without_them():
+    one = engine(position("a", 90), at=80)
+
+    one.apply(SnapshotSeen(slot=9, addresses=frozenset({"a"}), nameless=2), 0)
+    assert one.coverage().unknown == {"malformed": 2}
+    assert one.coverage().positions == 3
+
+    one.apply(SnapshotSeen(slot=10, addresses=frozenset({"a"})), 0)
+    assert one.coverage().unknown == {}

@@ -1,5 +1,6 @@
 """A keeper on an embedded chain without sockets: requests are answered in place, slots tick by hand."""
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from liqctl.errors import RpcRefused
 from liqctl.keeper.context import Context
 from liqctl.keeper.executor import Execution
 from liqctl.keeper.gate import Gate
-from liqctl.keeper.service import Keeper, Tuning
+from liqctl.keeper.service import Keeper, Streams, Tuning
 from liqctl.keeper.storage import StoreThread
 from liqctl.localnet.rpc.answer import answer_bytes
 from liqctl.localnet.scenario import Scenario, ScenarioConfig, liquidator_key
@@ -55,12 +56,14 @@ class InPlaceRpc:
 class Stage:
     """One chain; keepers come and go on it, each on the database it is given."""
 
-    def __init__(self, place: Path, *, fall_to: float = 140, positions: int = 60) -> None:
+    def __init__(
+        self, place: Path, *, fall_to: float = 140, fall_ms: int = 400, positions: int = 60
+    ) -> None:
         self.place = place
         path = place / "prices.csv"
-        path.write_text(
-            f"unix_ms_offset,symbol,price\n0,SOL,150\n400,SOL,{fall_to}\n9999999,SOL,{fall_to}\n"
-        )
+        steps = ((0, 150), (fall_ms - 1, 150), (fall_ms, fall_to), (9_999_999, fall_to))
+        lines = [f"{offset_ms},SOL,{price}\n" for offset_ms, price in steps]
+        path.write_text("".join(["unix_ms_offset,symbol,price\n", *lines]))
         config = ScenarioConfig(
             positions=positions,
             seed=1,
@@ -99,6 +102,7 @@ class Stage:
         dry: bool = False,
         database: str = "k.db",
         key_file: Path | None = None,
+        streams: Streams | None = None,
         **tuning: Any,
     ) -> Keeper:
         context = Context(
@@ -116,7 +120,7 @@ class Stage:
             context,
             gate=gate,
             liquidator=signer.address,
-            streams=None,
+            streams=streams,
             tuning=Tuning(**tuning),
         )
 
@@ -148,6 +152,15 @@ def next_decision(keeper: Keeper) -> Decision:
 
 async def execute(keeper: Keeper, decision: Decision | None = None) -> Execution:
     return await keeper.executor.run(decision or next_decision(keeper), keeper.engine.view)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Return when it has come to that; eight seconds are enough for anything here."""
+    for _ in range(800):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not come to that")
 
 
 async def settle(stage: Stage, keeper: Keeper, *, rounds: int = 12) -> None:

@@ -379,12 +379,14 @@ async def test_a_limit_refuses_before_anything_is_signed(stage, limits, reason):
     assert outcome(execution).reason == reason
     assert stage.rows("SELECT COUNT(*) FROM attempt") == [(0,)]
     assert stage.rpc.sent() == []
+    state = "FAILED" if reason == "attempts_spent" else "NEW"
+    assert stage.rows("SELECT state, owner FROM intent") == [(state, None)]
 
 
 async def test_what_was_signed_counts_against_the_hour_until_it_is_over(stage):
-    keeper = stage.keeper(limits=Limits(hour_lamports=300_000))
+    keeper = stage.keeper(limits=Limits(hour_lamports=3_000_000))
     await keeper.start()
-    await execute(keeper)
+    assert (await execute(keeper)).live is not None
 
     second = await execute(keeper)
 

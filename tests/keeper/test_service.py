@@ -12,7 +12,7 @@ from solders.pubkey import Pubkey
 from liqctl.core.guards import Limits
 from liqctl.core.queue import Pacing
 from liqctl.core.record import QueueOrder
-from liqctl.errors import RpcUnreachable, StoreBusy
+from liqctl.errors import InvariantError, RpcUnreachable, StoreBusy
 from liqctl.keeper.feeds import Intervals
 from liqctl.keeper.service import Keeper
 from liqctl.localnet.account import AccountState
@@ -86,24 +86,114 @@ async def test_the_end_releases_every_lease_and_leaves_nothing_undecided(stage):
         await until(lambda: keeper.in_flight() > 0)
 
     assert stage.rows("SELECT COUNT(*) FROM attempt WHERE state IN ('SIGNED')") == [(0,)]
-    now_ms = 2**62
-    heir = stage.keeper()
-    for (intent,) in stage.rows("SELECT id FROM intent WHERE state IN ('NEW', 'OPEN')"):
-        assert heir._context.store.store.adopt(intent, "heir", now_ms, 1) is not None
+    assert stage.rows("SELECT COUNT(*) FROM intent WHERE owner IS NOT NULL") == [(0,)]
 
 
-async def test_a_part_that_dies_ends_the_daemon_with_its_error(stage, monkeypatch):
+async def die(*_: object) -> None:
+    raise ZeroDivisionError
+
+
+async def end(*_: object) -> None:
+    return
+
+
+async def be_cancelled(*_: object) -> None:
+    raise asyncio.CancelledError
+
+
+PARTS = [
+    "feeds._check",
+    "feeds._reconcile",
+    "feeds._read_wanted",
+    "settler.run",
+    "_blockhash.run",
+    "recorder.run",
+    "_take_orders",
+    "_sample_fund",
+    "_decide",
+    "executor.run",
+]
+
+
+def put_in(keeper: Keeper, monkeypatch: pytest.MonkeyPatch, name: str, part: object) -> None:
+    *place, method = name.split(".")
+    monkeypatch.setattr(getattr(keeper, place[0]) if place else keeper, method, part)
+
+
+@pytest.mark.parametrize("name", PARTS)
+async def test_a_part_that_dies_ends_the_daemon_with_its_error(stage, monkeypatch, name):
     keeper = stage.keeper(**QUICK)
+    put_in(keeper, monkeypatch, name, die)
 
-    async def die() -> None:
-        raise ZeroDivisionError
-
-    monkeypatch.setattr(keeper.settler, "settle_once", die)
     with pytest.raises(BaseExceptionGroup, match="unhandled errors") as raised:
-        async with asyncio.timeout(8), running(stage, keeper) as stop:
-            await keeper.run(stop)
+        async with asyncio.timeout(8):
+            await keeper.run(asyncio.Event())
 
     assert raised.group_contains(ZeroDivisionError)
+
+
+@pytest.mark.parametrize("how", [end, be_cancelled])
+@pytest.mark.parametrize("name", ["feeds.run", "settler.run", "recorder.run", "_decide"])
+async def test_a_part_that_ends_by_itself_ends_the_daemon_with_an_error(
+    stage, monkeypatch, name, how
+):
+    keeper = stage.keeper(**QUICK)
+    put_in(keeper, monkeypatch, name, how)
+
+    with pytest.raises(BaseExceptionGroup) as raised:
+        async with asyncio.timeout(8):
+            await keeper.run(asyncio.Event())
+
+    assert raised.group_contains(InvariantError, match=name.split(".")[0].strip("_"))
+
+
+async def test_the_end_comes_within_ten_seconds_although_the_node_hangs(stage, monkeypatch):
+    monkeypatch.setattr("liqctl.keeper.service.WORKERS_S_MAX", 0.2)
+    monkeypatch.setattr("liqctl.keeper.service.DRAIN_S_MAX", 0.2)
+    keeper = stage.keeper(**QUICK)
+    really, hanging = stage.rpc.call, asyncio.Event()
+
+    async def call(method: str, params: object) -> object:
+        if hanging.is_set() or method == "sendTransaction":
+            hanging.set()
+            await asyncio.sleep(60)
+        return await really(method, params)
+
+    monkeypatch.setattr(stage.rpc, "call", call)
+    stop = asyncio.Event()
+    daemon = asyncio.create_task(keeper.run(stop))
+    await hanging.wait()
+    await asyncio.sleep(0.1)
+
+    stop.set()
+    async with asyncio.timeout(3):
+        await daemon
+
+    live = "SELECT COUNT(*) FROM attempt WHERE state IN ('SIGNED', 'SENT')"
+    assert stage.rows(live)[0][0] > 0
+    assert stage.rows("SELECT COUNT(*) FROM intent WHERE owner IS NOT NULL") == [(0,)]
+
+
+async def test_a_dry_daemon_works_everything_out_and_sends_and_claims_nothing(stage):
+    keeper = stage.keeper(dry=True, **QUICK)
+
+    async with running(stage, keeper):
+        await until(lambda: keeper.status().refused.get("dry_run", 0) >= 4)
+
+    assert stage.rpc.sent() == []
+    assert stage.rows("SELECT COUNT(*) FROM intent") == [(0,)]
+
+
+async def test_the_fund_is_sampled_again_and_again_and_when_it_moves(stage):
+    keeper = stage.keeper(**QUICK)
+
+    async with running(stage, keeper):
+        await until(lambda: keeper.status().full == 4)
+        await until(lambda: len(stage.rows("SELECT 1 FROM insurance_balance")) >= 4)
+
+    balances = [balance for (balance,) in stage.rows("SELECT balance FROM insurance_balance")]
+    assert len(set(balances)) > 1
+    assert balances[-1] == keeper.status().fund_balance
 
 
 async def test_without_a_commit_nothing_is_sent_and_it_goes_on_when_the_database_is_back(

@@ -1,0 +1,334 @@
+"""What goes wrong around a decision: the database, the node, two decisions at one moment, the end."""
+
+import asyncio
+import sqlite3
+import threading
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from liqctl.core.events import AccountsSeen, OutcomeSeen, Result
+from liqctl.core.guards import TOKEN_ACCOUNT_RENT_LAMPORTS, Limits
+from liqctl.errors import RpcUnreachable, StoreBusy, StoreError
+from liqctl.keeper.service import Keeper
+from liqctl.store.open import open_store
+from tests.keeper.stage import Stage, execute, next_decision, settle
+
+FEE_LAMPORTS = 205_000
+# The first transactions also pay for the liquidator's token account.
+COST_LAMPORTS = FEE_LAMPORTS + TOKEN_ACCOUNT_RENT_LAMPORTS
+
+
+@pytest.fixture
+async def stage(tmp_path):
+    made = Stage(tmp_path)
+    yield made
+    await made.close()
+
+
+def failing(times: int, working: Any) -> Any:
+    """Return a store method that is locked out so many times and works then."""
+    left = [times]
+
+    def method(*given: Any, **named: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            raise StoreBusy
+        return working(*given, **named)
+
+    return method
+
+
+def spoil(keeper: Keeper, monkeypatch: pytest.MonkeyPatch, name: str, times: int) -> None:
+    store = keeper._context.store.store
+    monkeypatch.setattr(store, name, failing(times, getattr(store, name)))
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        (Limits(hour_lamports=COST_LAMPORTS), "cost_over_hour_cap"),
+        (Limits(day_lamports=COST_LAMPORTS), "cost_over_day_cap"),
+    ],
+    ids=["hour", "day"],
+)
+async def test_decisions_at_one_moment_share_one_cap(stage, limits, reason):
+    keeper = stage.keeper(limits=limits)
+    await keeper.start()
+    decisions = [next_decision(keeper) for _ in range(3)]
+
+    ends = await asyncio.gather(*(execute(keeper, decision) for decision in decisions))
+
+    refused = [end.outcome.reason for end in ends if end.outcome is not None]
+    assert refused == [reason, reason]
+    assert len(stage.rpc.sent()) == 1
+
+
+async def test_decisions_at_one_moment_share_one_balance(stage):
+    rich = 100 * 10**9
+    keeper = stage.keeper(limits=Limits(balance_lamports_min=rich - COST_LAMPORTS))
+    await keeper.start()
+    decisions = [next_decision(keeper) for _ in range(3)]
+
+    ends = await asyncio.gather(*(execute(keeper, decision) for decision in decisions))
+
+    refused = [end.outcome.reason for end in ends if end.outcome is not None]
+    assert refused == ["balance_too_low"] * 2
+    assert len(stage.rpc.sent()) == 1
+
+
+async def test_a_mark_that_fails_after_the_send_does_not_turn_it_into_a_failure(stage, monkeypatch):
+    keeper = stage.keeper()
+    await keeper.start()
+    spoil(keeper, monkeypatch, "mark_sent", 1)
+
+    execution = await execute(keeper)
+
+    assert execution.live is not None
+    assert stage.rows("SELECT state FROM attempt") == [("SIGNED",)]
+    await settle(stage, keeper)
+    assert stage.rows("SELECT state FROM attempt") == [("FINALIZED_OK",)]
+    assert len(set(stage.rpc.sent())) == 1
+
+
+@pytest.mark.parametrize("method", ["end_attempt", "mark_seen", "intent_of", "renew"])
+async def test_an_ending_that_cannot_be_written_is_written_later_and_once(
+    stage, monkeypatch, method
+):
+    monkeypatch.setattr("liqctl.keeper.settle.RENEW_MS", 0)
+    keeper = stage.keeper(settle_ms=1)
+    await keeper.start()
+    await execute(keeper)
+    spoil(keeper, monkeypatch, method, 2)
+    settling = asyncio.create_task(keeper.settler.run())
+
+    for _ in range(100):
+        stage.ticks(1)
+        await asyncio.sleep(0.01)
+        if not keeper.settler.positions():
+            break
+    settling.cancel()
+
+    assert stage.rows("SELECT state FROM attempt") == [("FINALIZED_OK",)]
+    assert stage.rows("SELECT COUNT(*) FROM liquidations") == [(1,)]
+    assert stage.rows("SELECT COUNT(*) FROM failed_liquidations") == [(0,)]
+
+
+async def test_a_lease_that_cannot_be_given_back_repeats_no_failure(stage, monkeypatch):
+    keeper = stage.keeper(settle_ms=1)
+    await keeper.start()
+    stage.rpc.faults["sendTransaction"] = lambda _: False
+    execution = await execute(keeper)
+    stage.ticks(170)
+    spoil(keeper, monkeypatch, "release", 2)
+    settling = asyncio.create_task(keeper.settler.run())
+    assert execution.live is not None
+    async with asyncio.timeout(5):
+        await execution.live.ended.wait()
+    settling.cancel()
+
+    assert stage.rows("SELECT failure_class FROM failed_liquidations") == [("expired",)]
+    assert keeper.settler.counts["expired"] == 1
+    assert stage.rows("SELECT owner FROM intent") == [(None,)]
+
+
+@pytest.mark.parametrize("method", ["getMultipleAccounts", "simulateTransaction"])
+async def test_a_node_that_fails_during_a_decision_leaves_no_lease(stage, method):
+    keeper, other = stage.keeper(), stage.keeper()
+    await keeper.start()
+    await other.start()
+    decision = next_decision(keeper)
+
+    def down(_):
+        raise RpcUnreachable
+
+    stage.rpc.faults[method] = down
+    with pytest.raises(RpcUnreachable):
+        await execute(keeper, decision)
+    stage.rpc.faults.clear()
+    assert stage.rpc.sent() == []
+
+    assert (await execute(other, decision)).live is not None
+
+
+@pytest.mark.parametrize("during", ["the fresh read", "the claim"])
+async def test_a_worker_that_is_cut_off_leaves_no_lease(stage, monkeypatch, during):
+    keeper = stage.keeper()
+    await keeper.start()
+    loop, started, go_on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    async def hang(*_: object, **__: object) -> None:
+        started.set()
+        await asyncio.sleep(60)
+
+    def claim_slowly(*given: Any) -> object:
+        loop.call_soon_threadsafe(started.set)
+        go_on.wait(5)
+        return claim(*given)
+
+    store = keeper._context.store.store
+    claim = store.claim
+    if during == "the claim":
+        monkeypatch.setattr(store, "claim", claim_slowly)
+    else:
+        monkeypatch.setattr("liqctl.keeper.executor.read_fresh", hang)
+    working = asyncio.create_task(execute(keeper))
+    await started.wait()
+    await asyncio.sleep(0.05)
+    working.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+
+    assert stage.rows("SELECT owner, lease_until FROM intent") == [(None, 0)]
+
+
+async def test_a_second_try_is_no_measure_of_how_fast_a_price_is_answered(stage):
+    keeper = stage.keeper()
+    await keeper.start()
+    for entry in keeper.engine.queue.entries():
+        keeper.engine.queue.settle(entry.position)
+    stage.ticks(1)
+    account = str(stage.scenario.specs[0].price_account)
+    await keeper.feeds.read([account])
+    [accounts] = [e for e in keeper.mailbox.drain() if isinstance(e, AccountsSeen)]
+    keeper.engine.apply(replace(accounts, received_ns=1), 0)
+    first = next_decision(keeper)
+    assert first.tick_ns == 1
+
+    address = first.position.address
+    failed = OutcomeSeen(position=address, result=Result.FAILED, reason="store:busy")
+    keeper.engine.apply(failed, 0)
+
+    while (again := next_decision(keeper)).position.address != address:
+        assert again.tick_ns == 1
+    assert (again.tries, again.tick_ns) == (1, 0)
+
+
+async def test_the_end_comes_although_the_database_is_locked(stage, monkeypatch):
+    keeper = stage.keeper()
+    await keeper.start()
+    for _ in range(3):
+        await execute(keeper)
+    for method in ("release", "renew", "mark_seen", "end_attempt"):
+        spoil(keeper, monkeypatch, method, 1_000)
+
+    async with asyncio.timeout(3):
+        await keeper.settler.drain(0.2)
+
+    assert stage.rows("SELECT COUNT(*) FROM attempt WHERE state = 'SENT'") == [(3,)]
+
+
+async def test_a_locked_database_at_the_start_of_the_recorder_is_waited_for(stage, monkeypatch):
+    keeper = stage.keeper()
+    await keeper.start()
+    spoil(keeper, monkeypatch, "queue", 2)
+
+    recording = asyncio.create_task(keeper.recorder.run())
+    async with asyncio.timeout(5):
+        while stage.rows("SELECT COUNT(*) FROM queue") != [(4,)]:
+            assert not recording.done()
+            await asyncio.sleep(0.02)
+    recording.cancel()
+
+    assert keeper.recorder.counts["store_errors"] > 0
+
+
+@pytest.mark.parametrize("trouble", ["locked", "read-only"])
+async def test_a_database_that_cannot_be_written_lets_nothing_leave_and_needs_no_restart(
+    stage, monkeypatch, trouble
+):
+    monkeypatch.setattr("liqctl.store.open.BUSY_TIMEOUT_MS", 20)
+    keeper = stage.keeper()
+    await keeper.start()
+    decision = next_decision(keeper)
+    ours = keeper._context.store.store._connection
+    with closing(sqlite3.connect(stage.place / "k.db")) as theirs:
+        if trouble == "locked":
+            theirs.execute("BEGIN IMMEDIATE")
+        else:
+            ours.execute("PRAGMA query_only = 1")
+        with pytest.raises(StoreError):
+            await execute(keeper, decision)
+        await keeper.recorder.flush()
+        assert stage.rpc.sent() == []
+        assert keeper.recorder.counts["store_errors"] == 1
+
+    ours.execute("PRAGMA query_only = 0")
+    execution = await execute(keeper, decision)
+    await settle(stage, keeper)
+    assert execution.live is not None
+    assert execution.live.outcome is not None
+    assert execution.live.outcome.result is Result.LANDED
+    await keeper.recorder.flush()
+    assert len(stage.rows("SELECT 1 FROM events")) > 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [False, 7, "", "x" * 90, {"err": 1}, "1" * 64],
+    ids=["false", "number", "empty", "no base58", "object", "another signature"],
+)
+async def test_a_senseless_answer_to_a_send_ends_nothing(stage, answer, monkeypatch):
+    monkeypatch.setattr("liqctl.keeper.settle.REBROADCAST_MS", 0)
+    keeper = stage.keeper()
+    await keeper.start()
+    answered = []
+
+    def senseless(params):
+        stage.rpc.really("sendTransaction", params)
+        answered.append(params)
+        return answer
+
+    stage.rpc.faults["sendTransaction"] = senseless
+    execution = await execute(keeper)
+    assert execution.live is not None
+    del stage.rpc.faults["sendTransaction"]
+    await settle(stage, keeper)
+
+    assert len(answered) == 1
+    assert keeper.settler.counts["send_lying"] == 1
+    assert stage.rows("SELECT state FROM attempt") == [("FINALIZED_OK",)]
+
+
+async def test_a_transaction_that_the_node_cannot_show_is_recorded_by_the_decision(stage):
+    keeper = stage.keeper()
+    await keeper.start()
+    decision = next_decision(keeper)
+    await execute(keeper, decision)
+    stage.rpc.faults["getTransaction"] = lambda _: False
+
+    await settle(stage, keeper, rounds=4)
+    assert stage.rows("SELECT state FROM attempt") == [("SEEN",)]
+
+    stage.rpc.faults.clear()
+    stage.rpc.really = blind(stage.rpc.really)
+    await settle(stage, keeper, rounds=20)
+    [row] = keeper._context.store.store.recent_liquidations()
+    assert row.liquidated_size == decision.assessment.close_size
+    assert row.fee_lamports is None
+
+
+def blind(really: Any) -> Any:
+    """Return the node's answers, but null for every transaction."""
+    return lambda method, params: None if method == "getTransaction" else really(method, params)
+
+
+async def test_a_database_opened_again_knows_what_was_spent(stage):
+    keeper = stage.keeper()
+    await keeper.start()
+    await execute(keeper)
+    await settle(stage, keeper)
+
+    heir = stage.keeper(limits=Limits(hour_lamports=FEE_LAMPORTS * 3 // 2))
+    await heir.start()
+    execution = await execute(heir)
+
+    assert execution.outcome is not None
+    assert execution.outcome.reason == "cost_over_hour_cap"
+    store = open_store(f"sqlite:{stage.place / 'k.db'}", read_only=True)
+    assert store.spent_lamports(0) == FEE_LAMPORTS
+    store.close()
