@@ -32,7 +32,7 @@ def arithmetic(
     pnl = verdict.equity - position.collateral
     lines += [
         f"mark price          {decimal(verdict.price_e6, PRICE_DIGITS)} "
-        f"({verdict.price_age_s} s old, confidence {verdict.confidence_bps} bps)",
+        f"({_age(verdict.price_age_s)}, confidence {verdict.confidence_bps} bps)",
         f"notional            {quote(verdict.notional)}",
         f"unrealized PnL      {quote(pnl)}",
         f"equity              {quote(verdict.equity)}",
@@ -48,7 +48,14 @@ def arithmetic(
     return [*lines, *_cost(settings)]
 
 
+def _age(age_s: int) -> str:
+    return f"{age_s} s old" if age_s >= 0 else f"{-age_s} s ahead of the cluster's clock"
+
+
 def _liquidation(position: Position, verdict: Assessment) -> list[str]:
+    blocked = [f"blocked             {explained(blocker)}" for blocker in verdict.blockers]
+    if verdict.kind is None:
+        return ["verdict             liquidatable", *blocked]
     closed = decimal(verdict.close_size, SIZE_DIGITS)
     share = verdict.close_size * 100 // position.size
     lines = [
@@ -61,8 +68,7 @@ def _liquidation(position: Position, verdict: Assessment) -> list[str]:
     if verdict.bad_debt:
         uncovered = quote(verdict.bad_debt_uncovered)
         lines.append(f"bad debt            {quote(verdict.bad_debt)}, uncovered {uncovered}")
-    lines += [f"blocked             {explained(blocker)}" for blocker in verdict.blockers]
-    return lines
+    return [*lines, *blocked]
 
 
 def _cost(settings: Settings) -> list[str]:

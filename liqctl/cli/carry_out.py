@@ -9,12 +9,13 @@ from liqctl.cli.reasons import explained
 from liqctl.cli.render import decimal, quote
 from liqctl.core.account import Seen
 from liqctl.core.events import Decision, OutcomeSeen, Result
+from liqctl.core.guards import Limits, blocker
 from liqctl.core.health import Assessment, Kind
 from liqctl.core.instruction import Outcome
 from liqctl.core.position import Position
 from liqctl.core.price import PriceRefusal
 from liqctl.core.record import Liquidation
-from liqctl.errors import GuardError, PriceError, TransactionError
+from liqctl.errors import GuardError, LiqctlError, PriceError, TransactionError
 from liqctl.keeper.service import Keeper
 from liqctl.keeper.settle import Live
 from liqctl.keeper.storage import StoreThread
@@ -67,24 +68,43 @@ class Finish:
         """Return plain values."""
         return asdict(self)
 
-    def raise_for_result(self) -> None:
-        """Return when the position is liquidated or needs no liquidation any more.
+    def error(self) -> LiqctlError | None:
+        """Return None when the position is liquidated or needs no liquidation any more.
 
-        Raises:
-            PriceError: there is no usable price.
-            GuardError: a limit of ours refused.
-            TransactionError: it was rejected, lost the race or was not confirmed.
+        PriceError: there is no usable price; GuardError: a limit of ours refused;
+        TransactionError: it was rejected, lost the race or was not confirmed.
         """
         of_price = self.reason in set(PriceRefusal) or self.reason.startswith(f"{Outcome.ORACLE}:")
         match self.result:
             case Result.LANDED | Result.RECOVERED | Result.GONE:
-                return
+                return None
             case Result.REFUSED | Result.FAILED if of_price and self.signature is None:
-                raise PriceError(self.text)
+                return PriceError(self.text)
             case Result.REFUSED:
-                raise GuardError(self.text)
+                return GuardError(self.text)
             case _:
-                raise TransactionError(self.text)
+                return TransactionError(self.text)
+
+
+def refused(assessment: Assessment, limits: Limits) -> Finish | None:
+    """Return the end of a verdict that must not be sent anyway, before anybody is asked."""
+    reason = blocker(assessment, limits)
+    if reason is None:
+        return None
+    return Finish(
+        position=assessment.position,
+        result=Result.REFUSED,
+        reason=reason,
+        signature=None,
+        slot=assessment.slot,
+    )
+
+
+def failed(position: str, error: LiqctlError) -> Finish:
+    """Return the end of a decision that an error kept from being sent."""
+    return Finish(
+        position=position, result=Result.FAILED, reason=str(error), signature=None, slot=None
+    )
 
 
 async def carry_out(

@@ -4,7 +4,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from liqctl.chain.answers import Commitment
@@ -30,6 +30,7 @@ from liqctl.venues.registry import open_venue
 
 MAINNET_GENESIS = "5eykt4UsFv8P8NJdTREpY1vzqKqZKvdpKuc147dw2N9d"
 SETUP_ACCOUNTS_MAX = 2
+QUEUE_OF_ONE_PASS = 10_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,8 +181,11 @@ def keeper_of(
     liquidator: str | None = None,
     streams: bool = True,
 ) -> Keeper:
-    """Return a wired keeper; without a signer it has no gate and can send nothing."""
-    rng = context.rng
+    """Return a wired keeper; without a signer it has no gate and can send nothing.
+
+    Without streams it is for one pass, whose queue holds everything that is found.
+    """
+    rng, tuning = context.rng, tuning_of(settings)
     url = settings.ws_url or websocket_url(settings.rpc_url)
     level = Commitment(settings.commitment)
     both = (
@@ -197,7 +201,7 @@ def keeper_of(
         gate=Gate(context.chain, signer) if signer is not None else None,
         liquidator=signer.address if signer is not None else liquidator,
         streams=both,
-        tuning=tuning_of(settings),
+        tuning=tuning if streams else replace(tuning, queue_capacity=QUEUE_OF_ONE_PASS),
         stop_file=stop_file_of(settings),
     )
 

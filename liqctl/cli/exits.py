@@ -1,10 +1,11 @@
 """How the program ends: one line on stderr and an exit code for every kind of error."""
 
+import errno
 import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 import typer
 from typer.exceptions import TyperException
@@ -15,10 +16,12 @@ from liqctl.errors import InvariantError, LiqctlError
 INTERRUPTED = 130
 TERMINATED = 143
 BUG = 1
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
 
 
 def end(run: Callable[[], object]) -> NoReturn:
     """Run a command and end the program: with the number it returns, or with that of its error."""
+    _open_closed_streams()
     sys.exit(exit_code_of(run))
 
 
@@ -51,7 +54,9 @@ def _report_usage(error: TyperException) -> int:
 
 def _report_all(raised: BaseException, leaves: list[BaseException]) -> int:
     """Print each distinct message once; the first error decides the exit code."""
-    errors = [leaf for leaf in leaves if isinstance(leaf, LiqctlError)]
+    if any(_is_full(leaf) for leaf in leaves):
+        _drop(sys.stdout)
+    errors = [told for leaf in leaves if isinstance(told := _told(leaf), LiqctlError)]
     if len(errors) < len(leaves):
         return _report_bug(raised)
     for message in dict.fromkeys(str(error) for error in errors):
@@ -74,11 +79,36 @@ def _report_bug(error: BaseException) -> int:
     return BUG
 
 
+def _told(error: BaseException) -> BaseException:
+    """Return a full disk as an error with one line: it is nobody's bug."""
+    if not _is_full(error):
+        return error
+    return LiqctlError("cannot write the output: no space is left; make room and try again")
+
+
+def _is_full(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in NO_ROOM
+
+
 def _reader_left() -> int:
-    """Send what is still buffered nowhere, so that the interpreter does not complain at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _drop(sys.stdout)
     return 1
 
 
+def _drop(stream: TextIO) -> None:
+    """Send what is still buffered nowhere, so that the interpreter does not complain at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _open_closed_streams() -> None:
+    """Open what the program was started without: its number must not become that of a database."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+
+
 def _say(message: str) -> None:
-    print(f"liqctl: {escape(redact(message))}", file=sys.stderr)
+    try:
+        print(f"liqctl: {escape(redact(message))}", file=sys.stderr, flush=True)
+    except OSError:  # the exit code still tells
+        _drop(sys.stderr)

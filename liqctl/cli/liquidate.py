@@ -71,13 +71,14 @@ def size_units(text: str) -> int:
 
 async def _liquidate(session: Session, pubkey: str, max_size: int | None) -> None:
     from liqctl.chain.base58 import is_address  # noqa: PLC0415 - 90 ms, not for --help
-    from liqctl.cli.carry_out import carry_out  # noqa: PLC0415 - with the keeper only
+    from liqctl.cli.carry_out import carry_out, refused  # noqa: PLC0415 - with the keeper only
     from liqctl.cli.connect import (  # noqa: PLC0415 - 300 ms, not for --help
         connected,
         dry_liquidator,
         keeper_of,
         kept,
         signer_of,
+        tuning_of,
     )
     from liqctl.store.open import open_store  # noqa: PLC0415 - 180 ms, not for --help
 
@@ -97,11 +98,14 @@ async def _liquidate(session: Session, pubkey: str, max_size: int | None) -> Non
                 raise LiqctlError("the position was closed while it was being read")
             _show(session, connection, read.position, read.assessment, max_size)
             _refuse(read.position, read.assessment, max_size)
-            if signer is not None:
-                _ask(session, connection, pubkey, signer.address)
-            finish = await carry_out(
-                keeper, context.store, read.position, read.assessment, read.view, max_size=max_size
-            )
+            position, verdict = read.position, read.assessment
+            finish = refused(verdict, tuning_of(session.settings).limits)
+            if finish is None:
+                if signer is not None:
+                    _ask(session, connection, pubkey, signer.address)
+                finish = await carry_out(
+                    keeper, context.store, position, verdict, read.view, max_size=max_size
+                )
             _tell(session, finish)
 
 
@@ -113,7 +117,11 @@ def _ask(session: Session, connection: "Connection", pubkey: str, liquidator: st
 
 
 def _tell(session: Session, finish: "Finish") -> None:
-    """Print how it ended; an end that needs somebody is an error."""
+    """Print how it ended.
+
+    Raises:
+        LiqctlError: it ended so that somebody is needed.
+    """
     dry = finish.reason == DRY_RUN
     if session.as_json:
         session.screen.json({"type": "outcome", **finish.as_json()})
@@ -121,7 +129,9 @@ def _tell(session: Session, finish: "Finish") -> None:
         session.screen.note("dry run: nothing was signed, sent or recorded")
     if dry:
         return
-    finish.raise_for_result()
+    error = finish.error()
+    if error is not None:
+        raise error
     if not session.as_json:
         session.screen.print(finish.text)
 

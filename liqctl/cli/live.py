@@ -35,18 +35,25 @@ _LEFT = frozenset({"market", "state", "kind", "reason"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
-    """How much the terminal can hold: rows of each list, and whether whole addresses fit."""
+    """How much the terminal can hold: rows of the three lists, and whether whole addresses fit."""
 
     rows: int
     whole_addresses: bool
 
     @classmethod
     def of(cls, width: int, height: int, markets: int) -> "Room":
-        """Divide what headline, prices and headings leave among the three lists."""
+        """Return what headline, prices and headings leave to the lists."""
         left = height - (3 + 1) - (markets + 2) - 3 * 2 - 1
-        return cls(
-            rows=min(max(left // 3, 1), ROWS_MAX), whole_addresses=width >= WIDTH_OF_ADDRESSES
-        )
+        return cls(rows=max(left, 3), whole_addresses=width >= WIDTH_OF_ADDRESSES)
+
+    @property
+    def third(self) -> int:
+        """Rows of the queue, which comes last so that nothing jumps when it grows, and of the recent."""
+        return min(self.rows // 3, ROWS_MAX)
+
+    def closest(self, recent: int) -> int:
+        """Return how many rows are left to the closest positions beside so many recent ones."""
+        return self.rows - self.third - min(recent, self.third)
 
     def address(self, address: str) -> str:
         """Return an address, shortened where it would push figures off the screen."""
@@ -89,11 +96,11 @@ def view(
         "",
         _prices(status),
         "",
-        _closest(keeper.engine.closest(room.rows), room),
+        _closest(keeper.engine.closest(room.closest(len(recent))), room),
         "",
-        _queue(keeper.engine.queue.entries()[: room.rows], room),
+        _recent(recent[: room.third], room),
         "",
-        _recent(recent[: room.rows], room),
+        _queue(keeper.engine.queue.entries()[: room.third], room),
     )
 
 
@@ -113,7 +120,7 @@ def _headline(status: "Status", *, dry_run: bool) -> Text:
     text.append(
         f"\nwaiting {status.waiting}  in flight {status.in_flight}"
         f"  quarantined {status.quarantined}  insurance fund {_money(status.fund_balance)}"
-        f"\nfull {status.full}  partial {status.partial}  failed {status.failed}"
+        f"\nliquidated: full {status.full}  partial {status.partial}  failed {status.failed}"
         f"  lost races {status.lost_races}"
     )
     return text
@@ -137,7 +144,7 @@ def _prices(status: "Status") -> Table:
         if market.price_e6 is None:
             table.add_row(market.symbol, Text(market.refusal or "unknown", style="bold red"))
         else:
-            table.add_row(market.symbol, decimal(market.price_e6, 6))
+            table.add_row(market.symbol, _price(market.price_e6))
     return table
 
 
@@ -177,11 +184,16 @@ def _recent(rows: Sequence[Liquidation], room: Room) -> Table:
             room.address(row.position_pubkey),
             row.symbol,
             "full" if row.is_full_liquidation else "partial",
-            decimal(row.liquidation_price, 6),
+            _price(row.liquidation_price),
             _money(row.liquidator_reward),
             _money(row.bad_debt),
         )
     return table
+
+
+def _price(price_e6: int) -> str:
+    """Return a price with all its places, so that those of a column stand below each other."""
+    return quote(price_e6).ljust(len(decimal(price_e6 // 10**6, 0)) + 7, "0")
 
 
 def _money(amount: int | None) -> str:

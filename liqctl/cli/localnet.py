@@ -270,10 +270,12 @@ def _announce(
     ]
     for name, value in rows:
         screen.print(f"{name:<16}{value}")
-    screen.print("\nIn another terminal:")
+    screen.print("")
+    screen.print("In another terminal:")
     for line in _hints(server, addresses.program, running.keypair):
         screen.print(f"  {line}")
-    screen.print("\nCtrl-C ends the chain; nothing of it is kept.")
+    screen.print("")
+    screen.print("Ctrl-C ends the chain; nothing of it is kept.")
 
 
 def _hints(server: "LocalnetServer", program: str, keypair: Path | None) -> Iterator[str]:

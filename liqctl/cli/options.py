@@ -87,7 +87,8 @@ LogLevel = Annotated[
     typer.Option(
         "--log-level",
         metavar="LEVEL",
-        help="error, warn, info, debug or trace. [env: LIQCTL_LOG_LEVEL, RUST_LOG]",
+        help="error, warn, info, debug or trace; info for `watch`, else warn, unless given."
+        " [env: LIQCTL_LOG_LEVEL, RUST_LOG]",
         autocompletion=lambda: ["error", "warn", "info", "debug", "trace"],
     ),
 ]
@@ -171,17 +172,21 @@ class Session:
             raise GuardError("not confirmed; nothing was sent")
 
 
-def with_session(*requested: str) -> Callable[[Callable[..., object]], Callable[..., object]]:
+def with_session(
+    *requested: str, daemon: bool = False
+) -> Callable[[Callable[..., object]], Callable[..., object]]:
     """Give a command its `session`, and its command line the options that the session is made of.
 
-    Of the shared options `dry_run` and `yes` are there only on request.
+    Of the shared options `dry_run` and `yes` are there only on request. A command that ends by
+    itself prints its result and logs from warn on unless told otherwise; a daemon tells by its log.
     """
     names = [name for name in _SHARED if name not in _ON_REQUEST or name in requested]
 
     def decorate(command: Callable[..., object]) -> Callable[..., object]:
         @functools.wraps(command)
         def run(**given: Any) -> object:  # noqa: ANN401 - typer has converted them
-            session = open_session(**{name: given.pop(name) for name in names})
+            chosen = {name: given.pop(name) for name in names}
+            session = open_session(daemon=daemon, **chosen)
             return command(session=session, **given)
 
         keyword = inspect.Parameter.KEYWORD_ONLY
@@ -205,6 +210,7 @@ def open_session(
     env_file: Path | None = None,
     verbose: int = 0,
     no_color: bool = False,
+    daemon: bool = False,
     **given: Any,  # noqa: ANN401 - settings and switches by name
 ) -> Session:
     """Return a session: settings read and checked, logging started.
@@ -220,7 +226,10 @@ def open_session(
     if verbose and settings_given["log_level"] is None:
         settings_given["log_level"] = "debug" if verbose == 1 else "trace"
     loaded = load(settings_given, os.environ, Files.locate(config=config, env_file=env_file))
-    start_logging(loaded.settings.log_level, loaded.settings.log_format, no_color=no_color)
+    level = loaded.settings.log_level
+    if not daemon and loaded.origins["log_level"] == "default":
+        level = "warn"
+    start_logging(level, loaded.settings.log_format, no_color=no_color)
     return Session(
         settings=loaded.settings,
         origins=loaded.origins,

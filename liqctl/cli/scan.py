@@ -9,7 +9,7 @@ import typer
 
 from liqctl.cli import command_app
 from liqctl.cli.options import Session, whole_number, with_session
-from liqctl.errors import LiqctlError, SettingsError
+from liqctl.errors import LiqctlError, RpcError, SettingsError, StoreError
 
 if TYPE_CHECKING:
     from liqctl.cli.connect import Connection
@@ -106,7 +106,7 @@ async def _scan(session: Session, wanted: Wanted) -> int:
             if wanted.liquidate:
                 await _liquidate(session, keeper, context, findings)
             elif not session.dry_run:
-                await _enqueue(context, connection, findings)
+                await _enqueue(session, context, connection, findings)
             return len(found.findings)
 
 
@@ -124,7 +124,10 @@ def _check_market(connection: "Connection", keeper: "Keeper", market: str | None
 
 
 async def _enqueue(
-    context: "Context", connection: "Connection", findings: "tuple[Finding, ...]"
+    session: Session,
+    context: "Context",
+    connection: "Connection",
+    findings: "tuple[Finding, ...]",
 ) -> None:
     """Hand the findings to a running keeper by the store."""
     from liqctl.keeper.survey import queue_row  # noqa: PLC0415 - with the keeper only
@@ -133,6 +136,11 @@ async def _enqueue(
     rows = [queue_row(finding, connection.venue.id, now_ms) for finding in findings]
     if rows:
         await context.store.run(context.store.store.order_queue, rows)
+        if not session.as_json:
+            database = session.settings.database_url
+            session.screen.note(
+                f"queued {len(rows):,} in {database}; a running `liqctl watch` on it takes them"
+            )
 
 
 async def _liquidate(
@@ -142,21 +150,34 @@ async def _liquidate(
 
     Raises:
         LiqctlError: some of them did not end as they should; the first decides the exit code.
+        RpcError, StoreError: the rest would end in the same way and was not begun.
     """
-    from liqctl.cli.carry_out import carry_out  # noqa: PLC0415 - with the keeper only
+    from liqctl.cli.carry_out import (  # noqa: PLC0415 - with the keeper only
+        carry_out,
+        failed,
+        refused,
+    )
+    from liqctl.cli.connect import tuning_of  # noqa: PLC0415 - 300 ms, not for --help
 
+    limits = tuning_of(session.settings).limits
     failures: list[LiqctlError] = []
     for finding in findings:
         position, verdict = finding.position, finding.assessment
-        ending = await carry_out(keeper, context.store, position, verdict, keeper.engine.view)
+        try:
+            ending = refused(verdict, limits) or await carry_out(
+                keeper, context.store, position, verdict, keeper.engine.view
+            )
+            ended = ending.error()
+        except (RpcError, StoreError):
+            raise
+        except LiqctlError as error:
+            ending, ended = failed(position.address, error), error
         if session.as_json:
             session.screen.json({"type": "outcome", **ending.as_json()})
         else:
             session.screen.print(f"{position.address}: {ending.text}")
-        try:
-            ending.raise_for_result()
-        except LiqctlError as error:
-            failures.append(error)
+        if ended is not None:
+            failures.append(ended)
     if failures:
         count = f"{len(failures)} of {len(findings)} liquidations did not succeed"
         raise type(failures[0])(f"{count}; the first: {failures[0]}")
@@ -196,8 +217,9 @@ def _print(
     _print_table(session, findings)
     coverage = found.coverage
     unknown = ", ".join(f"{count} {reason}" for reason, count in sorted(coverage.unknown.items()))
+    shown = f", {len(findings):,} shown" if len(findings) < len(found.findings) else ""
     session.screen.print(
-        f"{len(found.findings)} liquidatable at slot {found.slot:,}; coverage "
+        f"{len(found.findings):,} liquidatable at slot {found.slot:,}{shown}; coverage "
         f"{coverage.evaluated:,} of {coverage.positions:,} positions"
         + (f", unknown: {unknown}" if unknown else "")
     )
@@ -215,7 +237,7 @@ def _print_table(session: Session, findings: "tuple[Finding, ...]") -> None:
             finding.position.side.value,
             quote(finding.assessment.notional),
             health(finding.assessment.health),
-            finding.assessment.kind,
+            finding.assessment.kind or "blocked",
             quote(finding.assessment.reward),
             quote(finding.assessment.bad_debt),
         )

@@ -27,14 +27,14 @@ class EventStream:
         self._seq: int | None = None
 
     async def run(self) -> None:
-        """Print what comes until cancelled, or until the reader has left."""
+        """Print what comes until cancelled, or until nothing can be written any more."""
         try:
             while True:
                 with suppress(StoreError):  # the keeper reports it; the next look takes all
                     await self.catch_up()
                 await asyncio.sleep(POLL_S)
-        except BrokenPipeError:
-            log.warning("reader_left", stream="stdout")
+        except OSError as error:
+            log.warning("reader_left", stream="stdout", reason=error.strerror)
             self._stop.set()
 
     async def catch_up(self) -> None:

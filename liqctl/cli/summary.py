@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from liqctl.keeper.status import Status
 
 ROWS_MAX = 1_000_000
+DISAGREEMENTS = {
+    "unrecorded": "of this key on chain but not in this database",
+    "not_on_chain": "recorded but not on chain",
+    "different": "recorded with other figures than on chain",
+}
 
 
 async def print_summary(
@@ -108,8 +113,17 @@ def _print_text(session: Session, summary: dict[str, object]) -> None:
         say(f"decision latency p50 {p50:.1f} ms, p99 {p99:.1f} ms")
     say(
         f"double liquidations {summary['double_liquidations']}, missed {summary['missed']}, "
-        f"verified on chain: {'yes' if summary['verified_on_chain'] else 'NO'}"
+        f"verified on chain: {_verified(summary)}"
     )
+
+
+def _verified(summary: dict[str, object]) -> str:
+    if summary["verified_on_chain"]:
+        return "yes"
+    found = ", ".join(
+        f"{summary[name]} {text}" for name, text in DISAGREEMENTS.items() if summary[name]
+    )
+    return f"NO, {found}" if found else "NO"
 
 
 def _quote(amount: object) -> str:

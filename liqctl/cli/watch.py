@@ -69,7 +69,7 @@ class Plan:
 @app.command(
     epilog="Examples: liqctl watch -u URL -k KEY; liqctl watch --localnet --duration 60 --json"
 )
-@with_session("dry_run", "yes")
+@with_session("dry_run", "yes", daemon=True)
 def watch(
     *,
     session: Session,

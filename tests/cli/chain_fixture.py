@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,10 +172,16 @@ def inside(place: Path, *arguments: object, **environment: str) -> Run:
     return Run(code=done.exit_code, out=done.stdout, err=done.stderr)
 
 
-def run(place: Path, *arguments: object, within: float = 25, **environment: str) -> Run:
+def run(
+    place: Path,
+    *arguments: object,
+    within: float = 25,
+    prefix: Sequence[str] = (),
+    **environment: str,
+) -> Run:
     """Run a command to its end as its users do, in a directory, with nobody at the keyboard."""
     done = subprocess.run(
-        [str(PROGRAM), *map(str, arguments)],
+        [*prefix, str(PROGRAM), *map(str, arguments)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

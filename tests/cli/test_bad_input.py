@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import threading
@@ -71,11 +72,22 @@ def test_a_key_file_that_cannot_be_trusted(desk, content, mode, said):
     assert not desk.database.exists()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_a_key_file_of_somebody_else(desk):
+def run_without_privilege(desk: Desk, *arguments: object) -> Run:
+    """Run a command as a user to whom file modes apply; root gives its privileges up."""
+    prefix = []
+    if os.geteuid() == 0:
+        if shutil.which("setpriv") is None:
+            pytest.skip("root reads and writes everything")
+        gone = "-dac_override,-dac_read_search"
+        prefix = ["setpriv", f"--bounding-set={gone}", f"--inh-caps={gone}"]
+    return run(desk.place, *arguments, *desk.chain.where, prefix=prefix)
+
+
+def test_a_key_file_that_must_not_be_read(desk):
     desk.key.chmod(0o000)
 
-    refused(desk.run(*WATCH, "-k", desk.key), 2, "key.json")
+    refused(run_without_privilege(desk, *WATCH, "-k", desk.key), 2, "key.json cannot be read")
+    assert not desk.database.exists()
 
 
 def test_a_directory_and_an_address_are_no_keys(desk):
@@ -237,13 +249,22 @@ def test_a_locked_database_is_not_waited_for_without_end(desk):
     assert (audit.code, len(audit.json["liquidatable"]), audit.err) == (0, 3, "")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
 def test_a_database_that_must_not_be_written(desk):
     desk.run("scan")
     desk.database.chmod(0o400)
 
-    refused(desk.run("scan", "--json"), 2, "read-only")
-    assert desk.run(*SCAN).code == 0
+    refused(
+        run_without_privilege(desk, "scan", "--json"),
+        *(2, "liquidation_engine.db is read-only for this user; change its owner or mode"),
+    )
+    assert run_without_privilege(desk, "queue", "--json").json["rows"] == []
+
+
+def test_a_directory_in_which_no_database_can_be_made(desk):
+    desk.place.chmod(0o555)
+
+    refused(run_without_privilege(desk, "scan", "--json"), 2, "the permissions of its directory")
+    assert run_without_privilege(desk, *SCAN).code == 0
 
 
 def test_a_database_of_another_cluster_is_left_alone(desk):
@@ -299,18 +320,43 @@ def test_text_that_this_terminal_cannot_show_is_no_reason_to_crash(desk):
     refused(done, 2, "no market is called", "BTC, ETH, SOL")
 
 
-def test_a_reader_that_leaves_early_ends_a_scan_quietly(desk):
-    command = f"set -o pipefail; '{PROGRAM}' scan -n -u {desk.chain.ready['rpc_url']} | true"
-
-    done = subprocess.run(
-        ["/bin/bash", "-c", command],
+def in_shell(desk: Desk, command: str) -> subprocess.CompletedProcess[str]:
+    """Run a line of bash in which `liqctl` is the program and $URL the chain."""
+    return subprocess.run(
+        ["/bin/bash", "-c", f"liqctl() {{ '{PROGRAM}' \"$@\"; }}; {command}"],
         cwd=desk.place,
-        env=environment_of(desk.place),
+        env=environment_of(desk.place, URL=desk.chain.ready["rpc_url"]),
         capture_output=True,
         text=True,
         timeout=20,
         check=False,
     )
+
+
+@pytest.mark.parametrize("options", ["-n", "-n --json"])
+def test_an_output_without_room_is_one_line(desk, options):
+    done = in_shell(desk, f"liqctl scan {options} -u $URL > /dev/full")
+
+    assert done.returncode == 1
+    assert done.stderr == (
+        "liqctl: cannot write the output: no space is left; make room and try again\n"
+    )
+
+
+def test_streams_that_are_closed_take_nothing_and_lose_nothing(desk):
+    done = in_shell(desk, "liqctl scan -u $URL <&- >&- 2>&-")
+    failed = in_shell(desk, "liqctl scan --json -u http://127.0.0.1:1 2>&-")
+    full = in_shell(desk, "liqctl scan --json -u http://127.0.0.1:1 2>/dev/full")
+
+    assert done.returncode == 0
+    assert desk.database.read_bytes().startswith(b"SQLite format 3\0")
+    assert desk.run("queue", "--json").json["rows"] == []
+    assert (failed.returncode, failed.stdout) == (4, "")
+    assert (full.returncode, full.stdout) == (4, "")
+
+
+def test_a_reader_that_leaves_early_ends_a_scan_quietly(desk):
+    done = in_shell(desk, "set -o pipefail; liqctl scan -n -u $URL | true")
 
     assert (done.returncode in {0, 1}, done.stdout, done.stderr) == (True, "", "")
     assert list(Path(desk.place).iterdir()) == []

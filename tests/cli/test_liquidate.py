@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from liqctl.cli.liquidate import size_units
+from liqctl.cli.reasons import explained
+from liqctl.core.price import PriceRefusal
 from liqctl.errors import SettingsError
 from tests.cli.chain_fixture import PROGRAM, Chain, Desk, chain, environment_of
 
@@ -68,6 +70,19 @@ def test_a_dry_run_shows_the_arithmetic_and_leaves_no_trace(desk, keypair):
     assert list(desk.place.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("option", "environment"), [("-v", {}), ("-n", {"RUST_LOG": "info"}), ("--log-level=info", {})]
+)
+def test_the_log_is_there_for_those_who_ask(desk, option, environment):
+    position = liquidatable(desk, "partial")
+
+    asked = desk.run("liquidate", position, "-n", "--json", option, **environment)
+    unasked = desk.run("liquidate", position, "-n", "--json")
+
+    assert '"event": "liquidation_triggered"' in asked.err
+    assert unasked.err == ""
+
+
 def test_without_a_terminal_it_needs_yes(desk):
     position = liquidatable(desk, "partial")
 
@@ -109,7 +124,7 @@ def test_it_says_what_was_closed_and_then_that_nothing_is_left(desk):
     again = desk.run("liquidate", position, "-y", "-k", desk.key, "--json")
 
     last = first.out.splitlines()[-1]
-    assert first.code == 0
+    assert (first.code, first.err) == (0, "")
     assert last.startswith("liquidated (full): closed ")
     assert ", reward " in last
     assert " (signature " in last
@@ -147,6 +162,37 @@ def test_an_own_limit_is_a_guard_and_names_its_setting(desk):
 
     assert done.code == 7
     assert "min_balance_lamports" in done.err.splitlines()[-1]
+
+
+def test_what_would_be_refused_is_refused_before_anybody_is_asked(desk):
+    position = liquidatable(desk, "partial")
+
+    done = desk.run(
+        *("liquidate", position, "-k", desk.key, "--json"),
+        LIQCTL_MARKETS_DENY="SOL,BTC,ETH",
+    )
+
+    assert done.code == 7
+    assert done.err == "liqctl: refused: market_denied: the market is in markets_deny\n"
+    assert [line["type"] for line in done.lines] == ["assessment", "outcome"]
+    assert done.lines[1]["result"] == "refused"
+
+
+def test_every_refusal_of_a_price_is_told_in_words():
+    assert [one for one in PriceRefusal if explained(one) == one] == []
+
+
+def test_a_price_ahead_of_the_clock_is_shown_as_such(desk):
+    position = liquidatable(desk, "partial")
+    desk.chain.raw_price("SOL", age_s=-300, price=145 * 10**8)
+    desk.chain.raw_price("BTC", age_s=-300, price=60_000 * 10**8)
+    done = desk.run("liquidate", position, "-y", "-k", desk.key)
+    desk.chain.price("SOL", 990_000)
+    desk.chain.price("BTC", 980_000)
+
+    assert done.code == 5
+    assert " s ahead of the cluster's clock, confidence " in done.out
+    assert done.err.startswith("liqctl: refused: price_from_future: the price is ahead of ")
 
 
 def test_a_healthy_position_is_left_alone(desk):

@@ -139,3 +139,13 @@ def test_it_tells_people_how_to_use_the_chain(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert "liqctl watch -u http://127.0.0.1:" in done.stdout
     assert f"-k '{key}'" in done.stdout
+
+
+def test_what_it_says_to_people_has_commands_to_copy_and_no_escape_sequence():
+    done = run("--port", "0", "--positions", "3", "--duration", "0")
+
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0
+    assert "\\" not in done.stdout
+    assert lines.index("In another terminal:") == lines.index("") + 1
+    assert any(line.startswith("  liqctl scan -u http://127.0.0.1:") for line in lines)

@@ -94,6 +94,22 @@ def test_what_it_finds_waits_in_the_database(desk):
     assert not (desk.place / "key.json").exists()
 
 
+def test_what_was_queued_is_said_and_what_was_left_out(desk):
+    few = desk.run("scan", "--limit", "2")
+    again = desk.run("scan", "-n")
+
+    assert "5 liquidatable at slot " in few.out
+    assert ", 2 shown; coverage 60 of 60 positions\n" in few.out
+    assert few.err.startswith("queued 2 in sqlite:liquidation_engine.db; a running `liqctl watch`")
+    assert ", 5 shown" not in again.out
+
+
+def test_the_capacity_of_a_keeper_hides_nothing_from_a_pass(desk):
+    found = desk.run("scan", "-n", "--json", LIQCTL_QUEUE_CAPACITY="2")
+
+    assert len(found.json["liquidatable"]) == 5
+
+
 def test_a_market_that_is_not_there_is_named_with_those_that_are(desk):
     found = desk.run("scan", "-n", "--json", "--market", "DOGE")
 
@@ -174,6 +190,35 @@ def test_a_running_keeper_takes_what_a_scan_has_queued(tmp_path):
     assert left == []
 
 
+def test_a_running_keeper_follows_orders_for_one_position(tmp_path):
+    with chain(seed=3) as calm:
+        desk = Desk(place=tmp_path, chain=calm)
+        assert desk.run("scan").code == 0
+        assert desk.run("watch", "--stop").code == 0
+        with desk.start("watch", *desk.signing, stderr=subprocess.DEVNULL) as keeper:
+            calm.price("SOL", 900_000)
+            queued(desk, lambda listing: len(listing["rows"]) > 1)
+            found = desk.run("scan", "--json").json["liquidatable"]
+            dropped = found[0]["position"]
+            assert desk.run("queue", "drop", dropped).code == 0
+            queued(desk, lambda listing: states(listing).get(dropped) == ("quarantined", "dropped"))
+            assert desk.run("watch", "--resume").code == 0
+            queued(desk, lambda listing: states(listing).keys() == {dropped})
+            left = desk.run("scan", "-n", "--json").json["liquidatable"]
+            assert desk.run("queue", "retry", dropped).code == 0
+            queued(desk, lambda listing: not listing["rows"])
+            keeper.terminate()
+            assert keeper.wait(10) == 0
+        at_last = desk.run("scan", "-n", "--json").json["liquidatable"]
+
+    assert [row["position"] for row in left] == [dropped]
+    assert at_last == []
+
+
+def states(listing: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    return {row["position"]: (row["state"], row["reason"]) for row in listing["rows"]}
+
+
 def queued(desk: Desk, is_so: Callable[[dict[str, Any]], bool], within: float = 15) -> Any:
     """Return what `liqctl queue` lists as soon as it is so."""
     end = time.monotonic() + within
@@ -181,6 +226,29 @@ def queued(desk: Desk, is_so: Callable[[dict[str, Any]], bool], within: float = 
         assert time.monotonic() < end, listing
         time.sleep(0.1)
     return listing
+
+
+def test_without_a_fund_each_finding_is_named_as_blocked_and_none_is_skipped(desk):
+    fund, program = desk.chain.ready["fund"], desk.chain.ready["program_id"]
+    body = desk.chain.read(fund)
+    desk.chain.account(fund, None)
+    text = desk.run("scan", "-n").out
+    done = desk.run("scan", "--liquidate", "--json", "-k", desk.key)
+    by_hand = desk.run("liquidate", sol_position(desk), "-k", desk.key)
+    desk.chain.account(fund, body, program)
+
+    scan, *outcomes = done.lines
+    assert text.count(" blocked ") == 5
+    assert {row["kind"] for row in scan["liquidatable"]} == {None}
+    assert len(outcomes) == 5
+    assert {one["result"] for one in outcomes} <= {"failed", "refused"}
+    assert done.code == 7
+    assert done.err.startswith("liqctl: 5 of 5 liquidations did not succeed; the first: ")
+    assert by_hand.code == 7
+    assert "\nblocked             fund_missing: " in by_hand.out
+    assert by_hand.err.startswith(
+        "liqctl: refused: fund_missing: the program has no insurance fund"
+    )
 
 
 def test_liquidate_works_off_all_it_found_and_a_second_pass_finds_nothing(desk):

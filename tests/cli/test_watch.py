@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from liqctl.cli.live import Room
 from tests.cli.chain_fixture import (
     PROGRAM,
     Chain,
@@ -28,7 +29,7 @@ SUMMARY = {
     "insurance_fund_balance", "verified_on_chain", "coverage", "missed", "double_liquidations",
     "decision_latency_us",
 }  # fmt: skip
-LOADED = r"positions [1-9]\d*/\d+[\s\S]*recent liquidation"
+LOADED = r"positions [1-9]\d*/\d+[\s\S]*queue +state"
 TERMINAL_CODES = re.compile(rb"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
@@ -156,6 +157,36 @@ def test_a_reader_that_leaves_ends_it_in_order(desk):
     assert "Traceback" not in log_of(desk)
 
 
+def test_an_output_without_room_ends_it_in_order(desk):
+    with (
+        Path("/dev/full").open("w") as full,
+        started(desk, "--json", "--duration", "20", stdout=full) as keeper,
+    ):
+        desk.chain.price("ETH", 999_500)
+        assert keeper.wait(10) == 1
+
+    assert '"event": "stopped"' in log_of(desk)
+    assert log_of(desk).splitlines()[-1] == (
+        "liqctl: cannot write the output: no space is left; make room and try again"
+    )
+
+
+def test_a_summary_that_does_not_agree_says_why(tmp_path):
+    with chain(seed=2) as other:
+        desks = [Desk(place=tmp_path / name, chain=other) for name in ("a", "b")]
+        for desk in desks:
+            desk.place.mkdir()
+        other.price("SOL", 980_000)
+        before = desks[0].run("scan", "--liquidate", "--limit", "1", "--json", "-k", desks[0].key)
+        command = ("watch", *desks[1].signing, "--duration", "3")
+        with desks[1].start(*command) as keeper:
+            out, _ = keeper.communicate(timeout=20)
+
+    assert before.lines[-1]["result"] == "landed"
+    assert keeper.returncode == 1
+    assert out.endswith("verified on chain: NO, 1 of this key on chain but not in this database\n")
+
+
 def test_an_embedded_chain_that_dies_ends_its_keeper_with_one_line(tmp_path):
     with subprocess.Popen(
         [str(PROGRAM), "watch", "--localnet", "--positions", "3", "--json", "-v"],
@@ -233,6 +264,17 @@ def test_the_live_view_fits_the_terminal_and_cuts_no_figure(desk, columns, whole
     assert "…" not in re.sub(r"^\S{6}…\S{6}", "", text, flags=re.MULTILINE)
     assert all(len(line.rstrip()) <= columns for line in text.splitlines())
     assert '"event": "stopped"' in log_of(desk)
+
+
+@pytest.mark.parametrize("height", range(10, 61))
+def test_the_lists_share_the_height_of_the_terminal(height):
+    room = Room.of(80, height, markets=3)
+
+    for recent in range(15):
+        closest, shown = room.closest(recent), min(recent, room.third)
+        assert closest >= room.third > 0
+        assert closest + shown + room.third == room.rows
+    assert room.rows + 16 <= max(height, 19)
 
 
 def test_the_live_view_says_that_it_is_a_dry_run(desk):
