@@ -10,7 +10,6 @@ from liqctl.keeper.service import Keeper
 from liqctl.keeper.settle import Live
 from tests.keeper.stage import Stage, execute, next_decision, until
 
-
 NO_HISTORY, BUSY = -32011, 429
 
 
