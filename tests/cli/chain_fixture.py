@@ -111,6 +111,15 @@ def chain(*, seed: int = 1) -> Iterator[Chain]:
             child.kill()
 
 
+class Started(subprocess.Popen[str]):
+    """A command that goes on until told to end, or until a test has failed."""
+
+    def __exit__(self, failure: type[BaseException] | None, *rest: Any) -> None:
+        if failure is not None:
+            self.kill()
+        super().__exit__(failure, *rest)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Desk:
     """A directory with a key and a database, in which the program is run."""
@@ -141,9 +150,9 @@ class Desk:
         """Run a command on the chain, in this interpreter."""
         return inside(self.place, *arguments, *self.chain.where, **environment)
 
-    def start(self, *arguments: object, **options: Any) -> "subprocess.Popen[str]":
+    def start(self, *arguments: object, **options: Any) -> "Started":
         """Start a command that goes on."""
-        return subprocess.Popen(
+        return Started(
             [str(PROGRAM), *map(str, arguments)],
             stdin=subprocess.DEVNULL,
             cwd=self.place,
