@@ -140,7 +140,11 @@ class Keeper:
         Raises:
             BaseExceptionGroup: a part of the keeper died; everything has stopped.
         """
-        await self.start()
+        try:
+            await self.start()
+        except LiqctlError:
+            await self.settler.drain(0)
+            raise
         async with asyncio.TaskGroup() as tasks:
             parts = [
                 tasks.create_task(self.feeds.run(), name="feeds"),

@@ -39,6 +39,7 @@ STATUS_BATCH = 256
 LANDED_READS_MAX = 10
 LATENCIES_KEPT = 10_000
 NO_HISTORY = -32011
+LOST = frozenset({Outcome.GONE, Outcome.HEALTHY})
 STOP_SENDING = frozenset({SendKind.HOPELESS, SendKind.BROKE, SendKind.REJECTED_BUG})
 
 
@@ -55,6 +56,7 @@ class Live:
     landed_reads: int = 0
     confirmed: bool = False
     rebroadcast: bool = True
+    preflight: Failure | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     outcome: OutcomeSeen | None = None
 
@@ -247,6 +249,7 @@ class Settler:
         now_ms = self._clock.unix_ms()
         live.sent_ms = now_ms
         live.rebroadcast = answer.kind not in STOP_SENDING
+        live.preflight = answer.failure or live.preflight
         if answer.kind not in {SendKind.SENT, SendKind.SEEN_ALREADY}:
             self.counts[f"send_{answer.kind}"] += 1
             log.warning("send_answered", signature=live.attempt.signature, answer=str(answer.kind))
@@ -301,17 +304,21 @@ class Settler:
     async def _failed(self, live: Live, ending: Ending, failure: Failure, slot: int) -> None:
         """Write a failure on chain; one that somebody else caused is a lost race, no failure."""
         outcome = self._context.outcome_of(failure, liquidate_index_of(live.request))
-        if outcome in {Outcome.GONE, Outcome.HEALTHY}:
-            row = self._failure(live, "lost_race", outcome.value, slot)
-            await self._end(live, ending, failure=row, intent=IntentState.GONE)
-            self.counts["lost_races"] += 1
-            self._close(live, Result.LOST_RACE, outcome.value, slot)
+        if outcome in LOST:
+            await self._lost(live, ending, outcome, slot)
             return
         reason = f"{outcome}:{failure_text(failure)}"
         row = self._failure(live, outcome.value, reason, slot)
         await self._end(live, ending, failure=row)
         self.counts["failed"] += 1
         self._close(live, Result.FAILED, reason, slot)
+
+    async def _lost(self, live: Live, ending: Ending, outcome: Outcome, slot: int) -> None:
+        """Write that somebody else was first, or the price turned."""
+        row = self._failure(live, "lost_race", outcome.value, slot)
+        await self._end(live, ending, failure=row, intent=IntentState.GONE)
+        self.counts["lost_races"] += 1
+        self._close(live, Result.LOST_RACE, outcome.value, slot)
 
     async def _expire(self, live: Live) -> None:
         """End an attempt that can no longer land, once that is proven."""
@@ -322,6 +329,12 @@ class Settler:
         unsent = live.attempt.state is AttemptState.SIGNED
         state = AttemptState.VOID if unsent else AttemptState.EXPIRED
         ending = Ending(state=state, proof_json=proof.json)
+        if live.preflight is not None:
+            index = liquidate_index_of(live.request)
+            outcome = self._context.outcome_of(live.preflight, index)
+            if outcome in LOST:
+                await self._lost(live, ending, outcome, proof.slot)
+                return
         row = self._failure(live, "expired", "the blockhash expired before it landed", None)
         await self._end(live, ending, failure=row)
         self.counts["expired"] += 1

@@ -1,11 +1,14 @@
 """A keeper on an embedded chain without sockets: requests are answered in place, slots tick by hand."""
 
 import asyncio
+import base64
 import json
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from solders.transaction import VersionedTransaction
 
 from liqctl.chain.client import Chain
 from liqctl.chain.wallet import load_signer
@@ -142,6 +145,11 @@ class Stage:
         with connection:
             connection.execute("UPDATE intent SET lease_until = 0 WHERE lease_until IS NOT NULL")
         connection.close()
+
+
+def signature_of(raw: str) -> str:
+    """Return the signature of a transaction in base64."""
+    return str(VersionedTransaction.from_bytes(base64.b64decode(raw)).signatures[0])
 
 
 def next_decision(keeper: Keeper) -> Decision:

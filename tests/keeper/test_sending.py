@@ -6,7 +6,6 @@ import base64
 from pathlib import Path
 
 import pytest
-from solders.transaction import VersionedTransaction
 
 from liqctl.core.events import Decision, OutcomeSeen, Result
 from liqctl.core.guards import Limits
@@ -16,7 +15,7 @@ from liqctl.errors import RpcRefused, RpcUnreachable
 from liqctl.keeper.executor import Execution
 from liqctl.keeper.service import Keeper
 from liqctl.keeper.verify import audit
-from tests.keeper.stage import Stage, execute, next_decision, settle
+from tests.keeper.stage import Stage, execute, next_decision, settle, signature_of
 
 PACKAGE = Path(__file__).parent.parent.parent / "liqctl"
 
@@ -26,10 +25,6 @@ async def stage(tmp_path):
     made = Stage(tmp_path)
     yield made
     await made.close()
-
-
-def signature_of(raw: str) -> str:
-    return str(VersionedTransaction.from_bytes(base64.b64decode(raw)).signatures[0])
 
 
 def outcome(execution: Execution) -> OutcomeSeen:

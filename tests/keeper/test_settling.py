@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from liqctl.errors import RpcRefused, StoreError
+from liqctl.core.guards import Limits
+from liqctl.errors import RpcRefused, RpcUnreachable, StoreError
 from liqctl.keeper.service import Keeper
 from liqctl.keeper.settle import Live
-from tests.keeper.stage import Stage, execute, next_decision, until
+from tests.keeper.stage import Stage, execute, next_decision, signature_of, until
 
 NO_HISTORY, BUSY = -32011, 429
 
@@ -106,3 +107,94 @@ async def test_one_ending_that_the_database_refuses_holds_up_no_other(stage, mon
     assert keeper.settler.positions() == {lives[0].attempt.position}
     assert stage.rows("SELECT COUNT(*) FROM liquidations") == [(2,)]
     assert keeper.settler.counts["store_errors"] > 0
+
+
+@pytest.mark.parametrize(
+    ("method", "answer"),
+    [
+        ("getEpochInfo", {"x": 1}),
+        ("getSignatureStatuses", 7),
+        ("getSignatureStatuses", {"context": {"slot": 5}, "value": []}),
+        ("getTransaction", {"slot": "five"}),
+    ],
+)
+async def test_a_senseless_answer_ends_no_attempt_and_the_next_sensible_one_does(
+    stage, method, answer
+):
+    keeper = stage.keeper()
+    await keeper.start()
+    await launched(keeper, 1)
+    stage.ticks(40)
+    stage.rpc.faults[method] = lambda _: answer
+    for _ in range(3):
+        await keeper.settler.settle_once()
+    assert stage.rows("SELECT state FROM attempt")[0][0] in {"SENT", "SEEN"}
+
+    stage.rpc.faults.clear()
+    await keeper.settler.settle_once()
+
+    assert stage.rows("SELECT state FROM attempt") == [("FINALIZED_OK",)]
+
+
+async def test_an_intent_is_given_up_after_the_allowed_attempts_each_proven_expired(stage):
+    keeper = stage.keeper(limits=Limits(attempts_max=2))
+    await keeper.start()
+    decision = next_decision(keeper)
+    stage.rpc.faults["sendTransaction"] = lambda params: signature_of(params[0])
+    for number in (1, 2):
+        execution = await execute(keeper, decision)
+        assert execution.live is not None
+        assert execution.live.attempt.n == number
+        stage.ticks(200)
+        await keeper.feeds.read([str(spec.price_account) for spec in stage.scenario.specs])
+        keeper.absorb()
+        await keeper.settler.settle_once()
+        assert stage.rows("SELECT COUNT(*) FROM attempt WHERE state <> 'EXPIRED'") == [(0,)]
+
+    last = await execute(keeper, decision)
+
+    assert last.outcome is not None
+    assert last.outcome.reason == "attempts_spent"
+    assert stage.rows("SELECT state, reason FROM intent") == [("FAILED", "attempts_spent")]
+    assert len(set(stage.rpc.sent())) == 2
+
+
+async def test_a_start_that_fails_gives_back_the_leases_that_it_took(stage):
+    keeper = stage.keeper()
+    await keeper.start()
+    await launched(keeper, 2)
+    stage.lapse()
+    heir = stage.keeper()
+
+    def down(_: list[Any]) -> None:
+        raise RpcUnreachable
+
+    stage.rpc.faults["getProgramAccounts"] = down
+    with pytest.raises(RpcUnreachable):
+        await heir.run(asyncio.Event())
+
+    assert stage.rows("SELECT COUNT(*) FROM intent WHERE owner IS NOT NULL") == [(0,)]
+    assert stage.rows("SELECT COUNT(*) FROM attempt WHERE state = 'SENT'") == [(2,)]
+
+
+async def test_a_confirmed_attempt_leaves_its_place_and_takes_it_again_when_it_is_rolled_back(
+    stage,
+):
+    keeper = stage.keeper()
+    await keeper.start()
+    await launched(keeper, 1)
+    assert keeper.settler.unconfirmed() == 1
+    for _ in range(4):
+        stage.ticks(1)
+        await keeper.settler.settle_once()
+        if keeper.settler.unconfirmed() == 0:
+            break
+    assert (keeper.settler.unconfirmed(), len(keeper.settler.positions())) == (0, 1)
+
+    stage.rpc.faults["getSignatureStatuses"] = lambda _: {
+        "context": {"slot": stage.world.slot},
+        "value": [None],
+    }
+    await keeper.settler.settle_once()
+
+    assert keeper.settler.unconfirmed() == 1
