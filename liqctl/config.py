@@ -26,6 +26,8 @@ from pydantic import (
     model_validator,
 )
 
+from liqctl.chain.fees import priority_fee_lamports
+from liqctl.chain.urls import websocket_url
 from liqctl.errors import SettingsError
 
 MONIKERS = {
@@ -59,7 +61,6 @@ FILE_NAME = "liqctl.toml"
 DERIVED = "derived from rpc_url"
 
 _BASE58_KEY = re.compile(r"[1-9A-HJ-NP-Za-km-z]{32,44}")
-_MICRO = 10**6
 _Layer = Mapping[str, tuple[object, str]]  # by setting: the value and its origin
 
 
@@ -175,8 +176,9 @@ class Settings(BaseModel):
     @property
     def priority_fee_lamports(self) -> int:
         """The priority fee of one transaction, rounded up as the chain does."""
-        micro_lamports = self.priority_fee_micro_lamports_per_cu * self.compute_unit_limit
-        return -(-micro_lamports // _MICRO)
+        return priority_fee_lamports(
+            self.compute_unit_limit, self.priority_fee_micro_lamports_per_cu
+        )
 
     @model_validator(mode="after")
     def _limits_agree(self) -> Self:
@@ -252,7 +254,7 @@ def load(options: Mapping[str, object], environment: Mapping[str, str], files: F
         name: chosen[name][1] if name in chosen else "default" for name in Settings.model_fields
     }
     if not settings.ws_url:
-        settings = settings.model_copy(update={"ws_url": derive_ws_url(settings.rpc_url)})
+        settings = settings.model_copy(update={"ws_url": websocket_url(settings.rpc_url)})
         origins["ws_url"] = DERIVED
     return Loaded(settings=settings, origins=origins)
 
@@ -264,21 +266,6 @@ def option_name(name: str) -> str:
     ('--url', '--program-id')
     """
     return OPTION_NAMES.get(name, "--" + name.replace("_", "-"))
-
-
-def derive_ws_url(rpc_url: str) -> str:
-    """Return the WebSocket address that belongs to an RPC address, by Solana's rule.
-
-    >>> derive_ws_url("http://example.com:8899")
-    'ws://example.com:8900'
-    >>> derive_ws_url("https://example.com/?api-key=k")
-    'wss://example.com/?api-key=k'
-    """
-    url = urlsplit(rpc_url)
-    netloc = url.netloc
-    if url.port is not None:
-        netloc = f"{netloc.removesuffix(str(url.port))}{url.port + 1}"
-    return url._replace(scheme={"http": "ws", "https": "wss"}[url.scheme], netloc=netloc).geturl()
 
 
 def log_levels(text: str) -> dict[str, str]:

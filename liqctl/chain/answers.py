@@ -1,6 +1,5 @@
 """What the typed RPC calls return: values of our own, checked before they get here."""
 
-from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -51,11 +50,6 @@ class Snapshot:
     slot: int
     accounts: tuple[Account, ...]
     refused: tuple[RefusedEntry, ...] = ()
-
-    @property
-    def refused_by_fault(self) -> dict[EntryFault, int]:
-        """Return how many entries were left out, by fault."""
-        return dict(Counter(each.fault for each in self.refused))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

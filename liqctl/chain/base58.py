@@ -1,9 +1,10 @@
-"""Base58 texts: addresses, blockhashes and signatures as they stand in JSON."""
+"""Base58 texts of any length: addresses, blockhashes, signatures and transactions in JSON."""
 
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 
 _ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+_VALUES = {letter: value for value, letter in enumerate(_ALPHABET)}
 SYSTEM_PROGRAM = "1" * 32
 
 
@@ -14,11 +15,26 @@ def encode(raw: bytes) -> str:
     '19p'
     """
     number = int.from_bytes(raw, "big")
-    digits = ""
+    digits: list[str] = []
     while number:
         number, rest = divmod(number, 58)
-        digits = _ALPHABET[rest] + digits
-    return "1" * (len(raw) - len(raw.lstrip(b"\0"))) + digits
+        digits.append(_ALPHABET[rest])
+    return "1" * (len(raw) - len(raw.lstrip(b"\0"))) + "".join(reversed(digits))
+
+
+def decode(text: str) -> bytes:
+    """Return the bytes of a base58 text.
+
+    Raises:
+        ValueError: a letter is not of the alphabet.
+    """
+    number = 0
+    for letter in text:
+        if letter not in _VALUES:
+            raise ValueError(f"provided string contained invalid character {letter!r}")
+        number = number * 58 + _VALUES[letter]
+    zeros = len(text) - len(text.lstrip("1"))
+    return bytes(zeros) + number.to_bytes((number.bit_length() + 7) // 8, "big")
 
 
 def is_address(text: str) -> bool:

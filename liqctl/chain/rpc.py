@@ -20,6 +20,7 @@ from liqctl.errors import RpcError, RpcMalformed, RpcRefused, RpcUnreachable, Se
 from liqctl.ports import Clock, Rng
 
 UNHEALTHY = -32005
+NO_HISTORY = -32011
 MIN_CONTEXT_NOT_REACHED = -32016
 TOO_MANY_REQUESTS = 429
 HOT_BYTES_MAX = 16 * 1024 * 1024

@@ -5,34 +5,9 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from liqctl.errors import SettingsError
 
-MONIKERS = {
-    "m": "https://api.mainnet-beta.solana.com",
-    "mainnet-beta": "https://api.mainnet-beta.solana.com",
-    "mainnet": "https://api.mainnet-beta.solana.com",
-    "t": "https://api.testnet.solana.com",
-    "testnet": "https://api.testnet.solana.com",
-    "d": "https://api.devnet.solana.com",
-    "devnet": "https://api.devnet.solana.com",
-    "l": "http://localhost:8899",
-    "localhost": "http://localhost:8899",
-    "localnet": "http://localhost:8899",
-}
 _SOCKET_SCHEMES = {"http": "ws", "https": "wss"}
 _PLAIN_SCHEMES = frozenset({"http", "ws"})
 _SECRET_LENGTH_MIN = 4
-
-
-def resolve_url(url_or_moniker: str) -> str:
-    """Return the RPC URL behind a moniker, or the URL itself.
-
-    Raises:
-        SettingsError: it is neither.
-    """
-    text = url_or_moniker.strip()
-    if text in MONIKERS:
-        return MONIKERS[text]
-    _split(text, ("http", "https"))
-    return text
 
 
 def websocket_url(url: str) -> str:
@@ -41,7 +16,7 @@ def websocket_url(url: str) -> str:
     The port grows by one only where the URL names a port.
 
     >>> websocket_url("http://127.0.0.1:8899")
-    'ws://127.0.0.1:8900/'
+    'ws://127.0.0.1:8900'
     >>> websocket_url("https://rpc.example/?api-key=k")
     'wss://rpc.example/?api-key=k'
     """
@@ -53,9 +28,7 @@ def websocket_url(url: str) -> str:
                 f"no port follows {redacted(url)}; name the WebSocket URL with --ws"
             )
         netloc = f"{netloc.rpartition(':')[0]}:{parts.port + 1}"
-    changed = parts._replace(
-        scheme=_SOCKET_SCHEMES[parts.scheme], netloc=netloc, path=parts.path or "/", fragment=""
-    )
+    changed = parts._replace(scheme=_SOCKET_SCHEMES[parts.scheme], netloc=netloc, fragment="")
     return changed.geturl()
 
 

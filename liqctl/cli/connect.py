@@ -10,13 +10,18 @@ from pathlib import Path
 from liqctl.chain.answers import Commitment
 from liqctl.chain.base58 import is_address
 from liqctl.chain.client import Chain
+from liqctl.chain.clusters import MAINNET_GENESIS
 from liqctl.chain.rpc import HttpRpc
 from liqctl.chain.stream import Subscriptions
-from liqctl.chain.urls import websocket_url
 from liqctl.chain.wallet import WatchOnly, load_signer
 from liqctl.cli.options import Session
 from liqctl.config import Settings
-from liqctl.core.guards import SIGNATURE_FEE_LAMPORTS, TOKEN_ACCOUNT_RENT_LAMPORTS, Limits
+from liqctl.core.guards import (
+    SETUP_ACCOUNTS_MAX,
+    SIGNATURE_FEE_LAMPORTS,
+    TOKEN_ACCOUNT_RENT_LAMPORTS,
+    Limits,
+)
 from liqctl.errors import RpcError, RpcRefused, RpcUnreachable, SettingsError
 from liqctl.keeper.context import Context
 from liqctl.keeper.draft import Fees
@@ -28,8 +33,6 @@ from liqctl.keeper.storage import StoreThread
 from liqctl.ports import Clock, Signer, Store, SystemClock, SystemRng, Venue
 from liqctl.venues.registry import open_venue
 
-MAINNET_GENESIS = "5eykt4UsFv8P8NJdTREpY1vzqKqZKvdpKuc147dw2N9d"
-SETUP_ACCOUNTS_MAX = 2
 QUEUE_OF_ONE_PASS = 10_000_000
 
 
@@ -186,7 +189,7 @@ def keeper_of(
     Without streams it is for one pass, whose queue holds everything that is found.
     """
     rng, tuning = context.rng, tuning_of(settings)
-    url = settings.ws_url or websocket_url(settings.rpc_url)
+    url = settings.ws_url
     level = Commitment(settings.commitment)
     both = (
         Streams(

@@ -282,7 +282,7 @@ def _hints(server: "LocalnetServer", program: str, keypair: Path | None) -> Iter
     """Yield commands to try on this chain."""
     from liqctl.chain.urls import websocket_url  # noqa: PLC0415 - with the chain only
 
-    follows = websocket_url(server.url).rstrip("/") == server.ws_url
+    follows = websocket_url(server.url) == server.ws_url
     where = f"-u {server.url}{'' if follows else f' --ws {server.ws_url}'} --program-id {program}"
     yield f"liqctl scan {where} --dry-run"
     if keypair is None:

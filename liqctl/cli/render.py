@@ -6,8 +6,6 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote as percent_encode
-from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.table import Table
@@ -61,10 +59,6 @@ class Screen:
         self.out.file.write(json_line(value) + "\n")
         self.out.file.flush()
 
-    def link(self, url: str) -> Text:
-        """Return a URL that terminals open on a click."""
-        return Text(url, style=f"link {url}")
-
 
 def json_line(value: object) -> str:
     """Return JSON on one line: integers stay integers, infinite or undefined floats become null.
@@ -112,21 +106,6 @@ def health(value: float) -> str:
     ('0.9999', 'inf')
     """
     return f"{math.floor(value * 10_000) / 10_000:.4f}" if math.isfinite(value) else str(value)
-
-
-def explorer_url(signature: str, cluster: str, rpc_url: str) -> str | None:
-    """Return where a browser shows a transaction; None for a private cluster that is not local.
-
-    `cluster` is mainnet-beta, testnet, devnet or anything else for a private one. The URL of a
-    remote endpoint is never put into a link: it may hold a token.
-    """
-    if cluster == "mainnet-beta":
-        return EXPLORER + signature
-    if cluster in {"testnet", "devnet"}:
-        return f"{EXPLORER}{signature}?cluster={cluster}"
-    if urlsplit(rpc_url).hostname in {"localhost", "127.0.0.1", "::1"}:
-        return f"{EXPLORER}{signature}?cluster=custom&customUrl={percent_encode(rpc_url, safe='')}"
-    return None
 
 
 def _console(*, no_color: bool, stderr: bool) -> Console:

@@ -34,8 +34,15 @@ async def print_summary(
 
     store = context.store
     rows = await store.run(store.store.recent_liquidations, limit=ROWS_MAX)
+    liquidators = {row.liquidator_pubkey for row in rows}
+    if keeper.liquidator is not None:
+        liquidators.add(keeper.liquidator)
     checked = await audit(
-        connection.chain, connection.venue, rows, {row.liquidator_pubkey for row in rows}
+        connection.chain,
+        connection.venue,
+        rows,
+        liquidators,
+        since_slot=min([keeper.started_slot, *(row.slot for row in rows)]),
     )
     fresh = keeper_of(context, session.settings, signer=None, streams=False)
     left = await survey(fresh, context)

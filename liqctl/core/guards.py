@@ -6,6 +6,8 @@ from liqctl.core.health import Assessment
 
 SIGNATURE_FEE_LAMPORTS = 5_000
 TOKEN_ACCOUNT_RENT_LAMPORTS = 2_039_280
+# The owner's and the liquidator's.
+SETUP_ACCOUNTS_MAX = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from liqctl.chain.answers import Commitment
 from liqctl.chain.client import Chain
+from liqctl.chain.clusters import CLUSTERS
 from liqctl.chain.notice import SlotNotice, StreamDown, StreamItem
-from liqctl.chain.rpc import UNHEALTHY
+from liqctl.chain.rpc import NO_HISTORY, UNHEALTHY
 from liqctl.chain.stream import StreamLimits, Subscriptions
 from liqctl.core.account import Gone, Seen
 from liqctl.core.guards import SIGNATURE_FEE_LAMPORTS, Limits
@@ -30,16 +31,9 @@ from liqctl.keeper.finding import (
 )
 from liqctl.ports import Clock, Rng, Venue
 
-CLUSTERS = {
-    "5eykt4UsFv8P8NJdTREpY1vzqKqZKvdpKuc147dw2N9d": "mainnet-beta",
-    "4uhcVJyU9pJkvQyUS88uRWiJySwPTPGcGkrKbJYHWJqY": "testnet",
-    "EtWTRABZaYq6iMfeYKouRu166VU2xqa1wcaWoxPkrZBG": "devnet",
-}
 UNKNOWN_METHOD = -32601
-NO_HISTORY = -32011
 NO_SUCH_SIGNATURE = "1" * 64
 HISTORY_SLOTS_MIN = 216_000
-SLOT_MS = 400
 SKEW_MS_MAX = 5_000
 STREAM_S_MAX = 5.0
 LAG_SLOTS_MAX = 50
@@ -169,8 +163,7 @@ async def _history_search(setup: Setup) -> Check:
 async def _history_depth(setup: Setup) -> Check:
     first = await setup.chain.first_available_block()
     kept = max(await setup.chain.slot(Commitment.FINALIZED) - first, 0)
-    hours = kept * SLOT_MS // 3_600_000
-    found = f"blocks since slot {first:,}: {kept:,} slots, about {hours:,} hours"
+    found = f"blocks since slot {first:,}: {kept:,} slots"
     if first > 1 and kept < HISTORY_SLOTS_MIN:
         hint = "after a longer standstill an attempt cannot be proven expired through this node"
         return doubtful("history_depth", found, hint)

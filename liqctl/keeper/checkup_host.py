@@ -7,7 +7,12 @@ from contextlib import closing
 from pathlib import Path
 
 from liqctl.chain.wallet import WatchOnly, load_signer
-from liqctl.core.guards import SIGNATURE_FEE_LAMPORTS, TOKEN_ACCOUNT_RENT_LAMPORTS, Limits
+from liqctl.core.guards import (
+    SETUP_ACCOUNTS_MAX,
+    SIGNATURE_FEE_LAMPORTS,
+    TOKEN_ACCOUNT_RENT_LAMPORTS,
+    Limits,
+)
 from liqctl.errors import LiqctlError, SettingsError
 from liqctl.keeper.finding import Check, doubtful, failed, lamports, passed, refused, skipped
 from liqctl.keeper.holds import KILL_SWITCH, STOP_FILE
@@ -24,7 +29,6 @@ NETWORK_FILE_SYSTEMS = frozenset(
 )
 FLEETING_FILE_SYSTEMS = frozenset({"tmpfs", "ramfs"})
 FULL = 2
-SETUP_ACCOUNTS_MAX = 2
 DATABASE_CHECKS = ("database_durability", "database_cluster", "live_attempts", "kill_switch")
 PLACE_CHECKS = ("disk_space", "database_place")
 _ASKED = ("prompt:", "stdin:")

@@ -1,12 +1,12 @@
 """Accounts to core values: the venue's own, and price accounts of whoever publishes them."""
 
+from liqctl.chain.base58 import SYSTEM_PROGRAM
 from liqctl.core.account import Account, Gone, Seen
 from liqctl.core.events import ClockSeen
 from liqctl.oracle.price_update import decode_price
 from liqctl.ports import Venue
 
 CLOCK_SYSVAR = "SysvarC1ock11111111111111111111111111111111"
-SYSTEM_PROGRAM = "11111111111111111111111111111111"
 
 
 def decode(venue: Venue, address: str, account: Account | None, slot: int) -> Seen:

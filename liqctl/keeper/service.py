@@ -87,6 +87,8 @@ class Keeper:
         """Wire the parts; nothing runs and nothing is read yet."""
         self._context = context
         self._limits = tuning.limits
+        self.liquidator = liquidator
+        self.started_slot = 0
         self.mailbox = Mailbox()
         queue = Queue(capacity=tuning.queue_capacity, pacing=tuning.pacing)
         self.engine = Engine(context.venue, ColumnBook(), queue)
@@ -133,6 +135,7 @@ class Keeper:
         await self._apply_orders()
         await self.feeds.load()
         self.absorb()
+        self.started_slot = self.engine.slot
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then settle or leave on record what is in the air.

@@ -10,6 +10,7 @@ import structlog
 
 from liqctl.chain.answers import Commitment, Landed, Status
 from liqctl.chain.expiry import prove_expiry
+from liqctl.chain.rpc import NO_HISTORY
 from liqctl.chain.send_answer import SendKind
 from liqctl.core.events import OutcomeSeen, Result
 from liqctl.core.instruction import Failure, Outcome
@@ -38,7 +39,6 @@ RESCUE_MS = 2_000
 STATUS_BATCH = 256
 LANDED_READS_MAX = 10
 LATENCIES_KEPT = 10_000
-NO_HISTORY = -32011
 LOST = frozenset({Outcome.GONE, Outcome.HEALTHY})
 STOP_SENDING = frozenset({SendKind.HOPELESS, SendKind.BROKE, SendKind.REJECTED_BUG})
 

@@ -44,6 +44,7 @@ class Status:
     coverage: Coverage
     waiting: int
     quarantined: int
+    evicted: int
     in_flight: int
     held: str | None
     fund_balance: int | None
@@ -102,6 +103,7 @@ def status_of(parts: Parts, now_ns: int) -> Status:
         coverage=engine.coverage(),
         waiting=states[QueueState.WAITING],
         quarantined=states[QueueState.QUARANTINED],
+        evicted=engine.queue.evicted,
         in_flight=parts.in_flight,
         held=parts.holds.reason(),
         fund_balance=fund.balance if fund else None,

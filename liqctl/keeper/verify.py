@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from liqctl.chain.answers import HistoryEntry, Landed
 from liqctl.chain.client import HISTORY_PER_CALL, Chain
 from liqctl.core.record import Liquidation
+from liqctl.errors import RpcMalformed
 from liqctl.ports import Venue
 
 COMPARED = {
@@ -36,9 +37,16 @@ class Audit:
 
 
 async def audit(
-    chain: Chain, venue: Venue, rows: list[Liquidation], liquidators: set[str]
+    chain: Chain,
+    venue: Venue,
+    rows: list[Liquidation],
+    liquidators: set[str],
+    *,
+    since_slot: int = 0,
 ) -> Audit:
     """Return how the recorded liquidations compare with the finalized history of the liquidators.
+
+    What landed before `since_slot` belongs to other books.
 
     Raises:
         RpcError: the node did not answer.
@@ -46,7 +54,7 @@ async def audit(
     told: dict[str, Landed] = {}
     for liquidator in sorted(liquidators):
         for entry in await _history(chain, liquidator):
-            if entry.failure is None:
+            if entry.failure is None and entry.slot >= since_slot:
                 landed = await chain.transaction(entry.signature)
                 if landed is not None and venue.effects(landed.logs) is not None:
                     told[entry.signature] = landed
@@ -71,6 +79,8 @@ async def _history(chain: Chain, address: str) -> list[HistoryEntry]:
     before: str | None = None
     while True:
         page = await chain.signatures_for_address(address, before=before)
+        if page and page[-1].signature == before:
+            raise RpcMalformed("the node repeats a page of the history; try another node")
         entries += page
         if len(page) < HISTORY_PER_CALL:
             return entries

@@ -144,7 +144,6 @@ async def test_one_bad_entry_of_a_snapshot_is_counted_and_hides_no_other(entry, 
 
     assert [each.address for each in found.accounts] == list(ADDRESSES[1:])
     assert found.refused == (RefusedEntry(address=address, fault=fault),)
-    assert found.refused_by_fault == {fault: 1}
 
 
 async def test_a_snapshot_without_context_is_malformed():

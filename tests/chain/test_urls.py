@@ -1,4 +1,4 @@
-"""URLs: monikers, the WebSocket twin, secrets."""
+"""URLs: the WebSocket twin, secrets."""
 
 import contextlib
 
@@ -10,7 +10,6 @@ from liqctl.chain.urls import (
     checked_rpc_url,
     checked_websocket_url,
     redacted,
-    resolve_url,
     websocket_url,
     without_secrets,
 )
@@ -18,38 +17,13 @@ from liqctl.errors import SettingsError
 
 
 @pytest.mark.parametrize(
-    ("moniker", "url"),
-    [
-        *(
-            (each, "https://api.mainnet-beta.solana.com")
-            for each in ("m", "mainnet-beta", "mainnet")
-        ),
-        *((each, "https://api.testnet.solana.com") for each in ("t", "testnet")),
-        *((each, "https://api.devnet.solana.com") for each in ("d", "devnet")),
-        *((each, "http://localhost:8899") for each in ("l", "localhost", "localnet")),
-        (" https://rpc.example/key ", "https://rpc.example/key"),
-    ],
-)
-def test_a_moniker_or_url_becomes_a_url(moniker, url):
-    assert resolve_url(moniker) == url
-
-
-@pytest.mark.parametrize(
-    "text", ["", "mainnnet", "rpc.example", "ws://x", "http://", "http://[::1", "http://x:70000"]
-)
-def test_what_is_neither_is_a_settings_error_that_names_both(text):
-    with pytest.raises(SettingsError, match="mainnet-beta"):
-        resolve_url(text)
-
-
-@pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("http://example.com:8899", "ws://example.com:8900/"),
-        ("http://example.com", "ws://example.com/"),
+        ("http://example.com:8899", "ws://example.com:8900"),
+        ("http://example.com", "ws://example.com"),
         ("https://example.com/a?k=v", "wss://example.com/a?k=v"),
         ("https://u:p@example.com:443/", "wss://u:p@example.com:444/"),
-        ("http://[::1]:8899", "ws://[::1]:8900/"),
+        ("http://[::1]:8899", "ws://[::1]:8900"),
     ],
 )
 def test_the_port_grows_by_one_only_where_the_url_names_a_port(url, expected):
@@ -79,9 +53,8 @@ def test_only_scheme_host_and_port_are_shown(url, shown):
 def test_any_text_can_be_redacted_and_checked(text):
     redacted(text)
     without_secrets(text, "https://rpc.example/" + "key" * 3)
-    for check in (resolve_url, websocket_url):
-        with contextlib.suppress(SettingsError):
-            check(text)
+    with contextlib.suppress(SettingsError):
+        websocket_url(text)
 
 
 @pytest.mark.parametrize("secret", ["tokentoken", "apikey", "pass", "user"])

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import pytest
 
-from liqctl.cli.render import Screen, explorer_url, health, json_line, lamports, quote
+from liqctl.cli.render import Screen, health, json_line, lamports, quote
 
 
 class Kind(StrEnum):
@@ -52,23 +52,6 @@ def test_json_refuses_what_it_cannot_say():
 )
 def test_amounts_are_exact_decimals(shown, text):
     assert shown == text
-
-
-@pytest.mark.parametrize(
-    ("cluster", "rpc_url", "url"),
-    [
-        ("mainnet-beta", "https://h.example/TOKEN", "https://explorer.solana.com/tx/SIG"),
-        ("devnet", "https://h.example/TOKEN", "https://explorer.solana.com/tx/SIG?cluster=devnet"),
-        (
-            "custom",
-            "http://127.0.0.1:8899",
-            "https://explorer.solana.com/tx/SIG?cluster=custom&customUrl=http%3A%2F%2F127.0.0.1%3A8899",
-        ),
-        ("custom", "https://h.example/TOKEN", None),
-    ],
-)
-def test_a_link_never_holds_a_remote_endpoint(cluster, rpc_url, url):
-    assert explorer_url("SIG", cluster, rpc_url) == url
 
 
 def test_data_and_notes_go_to_their_own_streams(capsys):

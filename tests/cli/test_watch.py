@@ -171,20 +171,34 @@ def test_an_output_without_room_ends_it_in_order(desk):
     )
 
 
-def test_a_summary_that_does_not_agree_says_why(tmp_path):
+@pytest.mark.parametrize("meanwhile", [True, False])
+def test_a_summary_says_what_the_same_key_did_meanwhile_in_other_books(tmp_path, meanwhile):
     with chain(seed=2) as other:
-        desks = [Desk(place=tmp_path / name, chain=other) for name in ("a", "b")]
-        for desk in desks:
+        watching, by_hand = (Desk(place=tmp_path / name, chain=other) for name in ("a", "b"))
+        for desk in (watching, by_hand):
             desk.place.mkdir()
+        (watching.place / "STOP").touch()
         other.price("SOL", 980_000)
-        before = desks[0].run("scan", "--liquidate", "--limit", "1", "--json", "-k", desks[0].key)
-        command = ("watch", *desks[1].signing, "--duration", "3")
-        with desks[1].start(*command) as keeper:
-            out, _ = keeper.communicate(timeout=20)
+        scan = ("scan", "--liquidate", "--json", "-k", by_hand.key)
+        if not meanwhile:
+            by_hand.run(*scan)
+        with watching.start("watch", *watching.signing, "--duration", "8") as keeper:
+            while (
+                '"keeper_age_ms":null' in (seen := watching.run("queue", "--json").out) or not seen
+            ):
+                time.sleep(0.1)
+            found = by_hand.run(*scan) if meanwhile else None
+            out, _ = keeper.communicate(timeout=30)
 
-    assert before.lines[-1]["result"] == "landed"
-    assert keeper.returncode == 1
-    assert out.endswith("verified on chain: NO, 1 of this key on chain but not in this database\n")
+    if found is None:
+        assert keeper.returncode == 0
+        assert out.endswith("verified on chain: yes\n")
+    else:
+        landed = sum(line.get("result") == "landed" for line in found.lines)
+        assert landed > 0
+        assert keeper.returncode == 1
+        told = f"NO, {landed} of this key on chain but not in this database\n"
+        assert out.endswith(f"verified on chain: {told}")
 
 
 def test_an_embedded_chain_that_dies_ends_its_keeper_with_one_line(tmp_path):

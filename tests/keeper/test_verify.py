@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from liqctl.core.record import Liquidation
+from liqctl.errors import RpcMalformed
 from liqctl.keeper.verify import Audit, audit
 from tests.keeper.stage import Stage, execute, settle
 
@@ -136,3 +137,27 @@ async def test_a_history_of_many_pages_is_read_to_its_end(stage, monkeypatch):
 
     assert found.landed == 3
     assert found.clean
+
+
+async def test_books_without_a_row_show_what_the_liquidator_landed(stage):
+    await liquidated(stage)
+
+    assert len((await audited(stage, [])).unrecorded) == 3
+
+
+async def test_what_landed_before_the_books_began_is_not_missed_in_them(stage):
+    rows = await liquidated(stage)
+    venue = stage.contexts[0].venue
+    after = max(row.slot for row in rows) + 1
+
+    assert (await audit(stage.chain, venue, [], {stage.liquidator}, since_slot=after)).clean
+
+
+async def test_a_node_that_repeats_its_page_does_not_hold_the_audit_for_ever(stage, monkeypatch):
+    rows = await liquidated(stage)
+    page = stage.rpc.really("getSignaturesForAddress", [stage.liquidator, {}])
+    monkeypatch.setattr("liqctl.keeper.verify.HISTORY_PER_CALL", len(page))
+    stage.rpc.faults["getSignaturesForAddress"] = lambda _: page
+
+    with pytest.raises(RpcMalformed, match="repeats"):
+        await audited(stage, rows)

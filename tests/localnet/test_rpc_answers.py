@@ -12,9 +12,9 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 from solders.transaction import VersionedTransaction
 
+from liqctl.chain import base58
 from liqctl.localnet.account import SYSTEM_PROGRAM, AccountState
 from liqctl.localnet.history import Landed
-from liqctl.localnet.rpc import base58
 from liqctl.localnet.spl_token import TOKEN_PROGRAM
 from liqctl.localnet.subscriptions import Session
 from liqctl.localnet.world import World

@@ -4,8 +4,8 @@ import base64
 from collections.abc import Callable, Sequence
 from typing import cast
 
+from liqctl.chain import base58
 from liqctl.localnet.account import AccountState
-from liqctl.localnet.rpc import base58
 from liqctl.localnet.rpc.encoding import AccountFormat, Encoding
 from liqctl.localnet.rpc.errors import invalid_params
 from liqctl.localnet.rpc.params import Config, Params, as_list, as_pubkey, as_u64, with_context

@@ -6,8 +6,8 @@ import struct
 from dataclasses import dataclass
 from enum import StrEnum
 
+from liqctl.chain import base58
 from liqctl.localnet.account import AccountState
-from liqctl.localnet.rpc import base58
 from liqctl.localnet.rpc.errors import INVALID_REQUEST, Refusal, invalid_params
 from liqctl.localnet.rpc.params import Config, as_u64, unknown_variant
 

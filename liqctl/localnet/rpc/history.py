@@ -7,9 +7,9 @@ from itertools import islice
 from solders.message import Message, MessageV0
 from solders.signature import Signature
 
+from liqctl.chain import base58
 from liqctl.localnet.history import Landed
 from liqctl.localnet.ledger import Block, Commitment
-from liqctl.localnet.rpc import base58
 from liqctl.localnet.rpc.errors import UNSUPPORTED_TRANSACTION_VERSION, Refusal, invalid_params
 from liqctl.localnet.rpc.params import Config, Params, as_signature, unknown_variant, with_context
 from liqctl.localnet.rpc.transactions import inner_json, returned_json

@@ -7,10 +7,10 @@ from solders.message import MessageV0
 from solders.pubkey import Pubkey
 from solders.transaction import SanitizeError, VersionedTransaction
 
+from liqctl.chain import base58
 from liqctl.localnet.account import AccountState
 from liqctl.localnet.failure import failure_text
 from liqctl.localnet.ledger import Commitment
-from liqctl.localnet.rpc import base58
 from liqctl.localnet.rpc.cluster import blockhash_json, check_health
 from liqctl.localnet.rpc.encoding import AccountFormat, Encoding, encoding_of, transaction_bytes
 from liqctl.localnet.rpc.errors import (
