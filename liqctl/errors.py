@@ -17,7 +17,9 @@ LiqctlError                    1  something failed; the message says what to do
 InvariantError stands outside: it is a broken promise of ours and nothing catches it.
 """
 
-from typing import ClassVar
+from typing import ClassVar, TypeVar
+
+T = TypeVar("T")
 
 
 class LiqctlError(Exception):
@@ -112,3 +114,10 @@ def invariant(condition: object, text: str) -> None:
     """Raise InvariantError unless the condition holds; works under -O as well."""
     if not condition:
         raise InvariantError(text)
+
+
+def present(value: T | None, text: str) -> T:
+    """Return the value; one that is missing breaks a promise, as in `invariant`."""
+    if value is None:
+        raise InvariantError(text)
+    return value

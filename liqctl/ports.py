@@ -13,6 +13,7 @@ from liqctl.core.intent import Attempt, Claim, Ending, IntentRequest, IntentStat
 from liqctl.core.position import Market, Position
 from liqctl.core.record import (
     EventRow,
+    Exclusion,
     FailureRow,
     InsuranceSample,
     Liquidation,
@@ -208,7 +209,8 @@ class Store(Protocol):
     ) -> None:
         """Make an attempt terminal with everything that follows from it, in one commit.
 
-        A liquidation also appends its `liquidation` event. `intent_state` None leaves it open.
+        A liquidation also appends its `liquidation` event. `intent_state` None leaves the intent
+        open and frees its lease.
         The same ending again only fills in what was not known the first time.
 
         Raises:
@@ -233,6 +235,16 @@ class Store(Protocol):
 
     def live_attempts(self) -> list[Attempt]:
         """Return every attempt that is not terminal, oldest first."""
+        ...
+
+    def unpriced_attempts(self, limit: int) -> list[Attempt]:
+        """Return final attempts whose fee no node has told yet, newest first."""
+        ...
+
+    def price_attempt(
+        self, signature: str, fee_lamports: int, liquidation: Liquidation | None
+    ) -> None:
+        """Fill in what the ledger told later; what is known already stays."""
         ...
 
     def intent_of(self, signature: str) -> tuple[IntentRequest, int, str] | None:
@@ -287,8 +299,27 @@ class Store(Protocol):
         """Set an order on an existing row; False when there is none."""
         ...
 
-    def take_orders(self) -> list[QueueRow]:
-        """Return rows with an order and clear the orders (dropped rows are deleted)."""
+    def take_orders(self, now_ms: int) -> list[QueueRow]:
+        """Return rows with an order and carry out what outlasts the rows, in one commit.
+
+        The orders are cleared. Of dropped positions the row goes and an exclusion stays; a retry
+        ends an exclusion.
+        """
+        ...
+
+    def exclude(self, exclusion: Exclusion) -> None:
+        """Keep an exclusion in place of an earlier one; a retry that waits is cancelled.
+
+        Exclusions that had run out by then are forgotten.
+        """
+        ...
+
+    def include(self, position: str) -> bool:
+        """Forget an exclusion, and a drop that waits; False when there was neither."""
+        ...
+
+    def exclusions(self) -> list[Exclusion]:
+        """Return what is excluded, by position; some may have run out."""
         ...
 
     def queue(self) -> list[QueueRow]:

@@ -43,7 +43,16 @@ class Gone:
     """No account at this address: never created, or closed."""
 
 
-Decoded = Position | Market | PriceReading | InsuranceState | Undecodable | Gone
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VenueState:
+    """An account of the program that only its venue understands, such as its settings."""
+
+    address: str
+    kind: str
+    record: object
+
+
+Decoded = Position | Market | PriceReading | InsuranceState | VenueState | Undecodable | Gone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

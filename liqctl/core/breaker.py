@@ -10,12 +10,15 @@ class BreakerRules:
     """When the breaker opens.
 
     `failures_max` consecutive failures on chain open it for `pause_ms`, doubling each time up to
-    `pause_ms_max`. More than `share_permille_max` of all positions turning liquidatable by one
-    tick open it too, from `crowd_min` positions on: a price that does that is more likely wrong
-    than right. What the venue calls a bug opens it until a person resumes.
+    `pause_ms_max`, and so do `unprofitable_max` consecutive successes that cost more than they
+    brought, and a program that says it is paused. More than `share_permille_max` of all positions
+    turning liquidatable by one tick open it too, from `crowd_min` positions on: a price that does
+    that is more likely wrong than right. What the venue calls a bug, and accounts of another
+    layout than the venue knows, open it until a person resumes.
     """
 
     failures_max: int = 5
+    unprofitable_max: int = 3
     pause_ms: int = 60_000
     pause_ms_max: int = 3_600_000
     share_permille_max: int = 500
@@ -28,6 +31,7 @@ class Breaker:
 
     rules: BreakerRules
     failures: int = 0
+    losses: int = 0
     openings: int = 0
     open_until_ms: int = 0
     reason: str = ""
@@ -38,7 +42,14 @@ class Breaker:
 
     def landed(self) -> "Breaker":
         """Return the breaker after a success: counts start afresh, an open one stays open."""
-        return replace(self, failures=0, openings=0)
+        return replace(self, failures=0, losses=0, openings=0)
+
+    def lost_money(self, now_ms: int) -> "Breaker":
+        """Return the breaker after a success that cost more than it brought."""
+        losses = self.losses + 1
+        if losses < self.rules.unprofitable_max:
+            return replace(self, failures=0, losses=losses)
+        return self._open(now_ms, "breaker_unprofitable")
 
     def failed(self, now_ms: int) -> "Breaker":
         """Return the breaker after a failure on chain."""
@@ -50,6 +61,14 @@ class Breaker:
     def met_bug(self) -> "Breaker":
         """Return the breaker after an error that the venue does not know."""
         return replace(self, open_until_ms=FOREVER_MS, reason="breaker_unknown_error")
+
+    def program_changed(self) -> "Breaker":
+        """Return the breaker after accounts or instructions were not as the venue knows them."""
+        return replace(self, open_until_ms=FOREVER_MS, reason="breaker_program_changed")
+
+    def program_paused(self, now_ms: int) -> "Breaker":
+        """Return the breaker after the program said that it is paused."""
+        return self._open(now_ms, "breaker_paused")
 
     def crowd(self, turned: int, positions: int, now_ms: int) -> "Breaker":
         """Return the breaker after one tick made `turned` of `positions` liquidatable."""
@@ -67,6 +86,7 @@ class Breaker:
         return replace(
             self,
             failures=0,
+            losses=0,
             openings=self.openings + 1,
             open_until_ms=max(self.open_until_ms, now_ms + pause_ms),
             reason=reason if now_ms + pause_ms >= self.open_until_ms else self.reason,

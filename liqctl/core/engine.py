@@ -4,16 +4,18 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Protocol, assert_never
 
-from liqctl.core.account import Decoded, Gone, Refusal, Seen, Undecodable
+from liqctl.core.account import Decoded, Gone, Refusal, Seen, Undecodable, VenueState
 from liqctl.core.book import Book
 from liqctl.core.events import (
     AccountsSeen,
+    Cause,
     CheckDue,
     ClockSeen,
     Coverage,
     Decision,
     Dequeued,
     Event,
+    ExclusionsSeen,
     FundMoved,
     Notice,
     Ordered,
@@ -26,12 +28,17 @@ from liqctl.core.events import (
 )
 from liqctl.core.health import Assessment
 from liqctl.core.insurance import InsuranceState
+from liqctl.core.jump import Trail
 from liqctl.core.position import Market, Position
 from liqctl.core.price import PriceReading
-from liqctl.core.queue import Queue
-from liqctl.core.record import QueueOrder
+from liqctl.core.queue import NEVER_MS, Queue
+from liqctl.core.record import DROPPED, Exclusion, QueueOrder
 
-DROPPED = "dropped"
+JUMP_BPS_MAX = 1_000
+# What the position itself is to blame for; money that was paid in vain counts as well.
+OWN_FAULTS = frozenset(
+    {Cause.NONE, Cause.SETUP, Cause.LAYOUT, Cause.RETRY, Cause.BUG, Cause.EXPIRED}
+)
 
 
 class Judge(Protocol):
@@ -61,8 +68,13 @@ class Engine:
     need to know; `next` puts the most urgent candidate in flight.
     """
 
-    def __init__(self, judge: Judge, book: Book, queue: Queue) -> None:
+    def __init__(
+        self, judge: Judge, book: Book, queue: Queue, *, price_jump_bps_max: int = JUMP_BPS_MAX
+    ) -> None:
         """Start empty; nothing is judged before the first clock."""
+        self._jump_bps_max = price_jump_bps_max
+        self._trails: dict[str, Trail] = {}
+        self._unjudged: dict[str, str] = {}
         self._judge = judge
         self._book = book
         self.queue = queue
@@ -77,7 +89,7 @@ class Engine:
         self._old_below: dict[str, int] = {}
         self._prices: dict[str, int | str] = {}
         self._asked: set[str] = set()
-        self.excluded: set[str] = set()
+        self._excluded: dict[str, Exclusion] = {}
 
     def apply(self, event: Event, now_ms: int) -> list[Notice]:
         """Take one event in and return what follows from it."""
@@ -92,8 +104,8 @@ class Engine:
                 return self._apply_snapshot(event)
             case OutcomeSeen():
                 return self._apply_outcome(event, now_ms)
-            case Ordered():
-                return self._apply_order(event, now_ms)
+            case Ordered() | ExclusionsSeen():
+                return self._apply_orders(event, now_ms)
             case CheckDue():
                 return self._evaluate_markets(set(self._members), now_ms, 0)
             case _ as unreachable:
@@ -102,9 +114,12 @@ class Engine:
     def next(self, now_ms: int) -> Decision | None:
         """Return the most urgent decision; its position is in flight from now on.
 
-        A candidate whose verdict is no longer True leaves the queue instead.
+        A candidate whose verdict is no longer True leaves the queue instead; one that is excluded
+        goes back to wait.
         """
         while (entry := self.queue.take(now_ms)) is not None:
+            if self._set_aside(entry.position, now_ms, taken=True):
+                continue
             position = self._positions.get(entry.position)
             if position is not None and self._fresh(entry.position):
                 verdict = self._judge.assess(position, self.view, self.now_s)
@@ -128,8 +143,10 @@ class Engine:
             price = self._price(market)
             if isinstance(price, str):
                 unknown[price] += len(members)
-            else:
-                evaluated += len(members)
+                continue
+            own = [self._unjudged[address] for address in members if address in self._unjudged]
+            unknown.update(own)
+            evaluated += len(members) - len(own)
         total = evaluated + sum(unknown.values())
         return Coverage(positions=total, evaluated=evaluated, unknown=dict(unknown))
 
@@ -164,6 +181,37 @@ class Engine:
         seen = [s.value for s in self.view.values() if isinstance(s.value, Market)]
         return [(market, self._price(market.address)) for market in seen]
 
+    def mark_prices_e6(self) -> dict[str, int]:
+        """Return the usable mark prices by symbol."""
+        found: dict[str, int] = {}
+        for address in (market for markets in self._markets_of.values() for market in markets):
+            market, price = self._market(address), self._price(address)
+            if market is not None and not isinstance(price, str):
+                found[market.symbol] = price
+        return found
+
+    def price_jumped(self, view: Mapping[str, Seen]) -> bool:
+        """Return whether a price in the view is far from the last and not confirmed by another."""
+        return any(
+            self._trail_after(seen.address, seen.value).jumped is not None
+            for seen in view.values()
+            if isinstance(seen.value, PriceReading)
+        )
+
+    def _follow(self, account: str, reading: PriceReading) -> None:
+        """Lengthen the trail of a price account by a reading that a market can use."""
+        markets = self._markets_of.get(account, set())
+        if any(not isinstance(self._price(market), str) for market in markets):
+            self._trails[account] = self._trail_after(account, reading)
+
+    def _trail_after(self, address: str, reading: PriceReading) -> Trail:
+        return self._trails.get(address, Trail()).after(reading, self._jump_bps_max)
+
+    def exclusion(self, position: str, now_ms: int) -> Exclusion | None:
+        """Return the exclusion of a position that is in force now."""
+        held = self._excluded.get(position)
+        return held if held is not None and held.holds(now_ms) else None
+
     def _apply_accounts(self, event: AccountsSeen, now_ms: int) -> list[Notice]:
         notices: list[Notice] = []
         positions: set[str] = set()
@@ -173,36 +221,47 @@ class Engine:
             if known is not None and known.slot > seen.slot:
                 continue
             self.view[seen.address] = seen
-            if (
-                known is not None
-                and known.value == seen.value
-                and seen.address not in self._old_below
-            ):
+            if self._unchanged(known, seen):
                 continue
             self._asked.discard(seen.address)
             self._undecodable.pop(seen.address, None)
             if seen.slot >= self._old_below.get(seen.address, seen.slot):
                 self._old_below.pop(seen.address, None)
-            match seen.value:
-                case Position():
-                    self._hold(seen.value)
-                    positions.add(seen.address)
-                case Market():
-                    self._link(seen.value, known.value if known is not None else None)
-                    markets.add(seen.address)
-                case PriceReading():
-                    markets |= self._markets_of.get(seen.address, set())
-                case InsuranceState():
-                    notices.append(FundMoved(fund=seen.value, slot=seen.slot))
-                case Undecodable() | Gone():
-                    markets |= self._markets_of.get(seen.address, set())
-                    notices += self._lose(seen)
-                case _ as unreachable:
-                    assert_never(unreachable)
+            notices += self._place(seen, known, positions, markets)
         notices += self._evaluate_markets(markets, now_ms, event.received_ns)
         notices += self._evaluate(positions, now_ms, event.received_ns)
         wanted = self._missing(positions, markets)
         return [*notices, Wanted(addresses=wanted)] if wanted else notices
+
+    def _place(
+        self, seen: Seen, known: Seen | None, positions: set[str], markets: set[str]
+    ) -> list[Notice]:
+        """Put one value where it belongs; positions and markets to look at are added."""
+        match seen.value:
+            case Position():
+                self._hold(seen.value)
+                positions.add(seen.address)
+            case Market():
+                self._link(seen.value, known.value if known is not None else None)
+                markets.add(seen.address)
+            case PriceReading():
+                self._follow(seen.address, seen.value)
+                markets |= self._markets_of.get(seen.address, set())
+            case InsuranceState():
+                return [FundMoved(fund=seen.value, slot=seen.slot)]
+            case Undecodable() | Gone():
+                markets |= self._markets_of.get(seen.address, set())
+                return self._lose(seen)
+            case VenueState():
+                markets |= set(self._members)
+            case _ as unreachable:
+                assert_never(unreachable)
+        return []
+
+    def _unchanged(self, known: Seen | None, seen: Seen) -> bool:
+        """Whether nothing follows from it; after an effect of ours even the same state counts."""
+        same = known is not None and known.value == seen.value
+        return same and seen.address not in self._old_below
 
     def _apply_snapshot(self, event: SnapshotSeen) -> list[Notice]:
         self._nameless = event.nameless
@@ -218,41 +277,82 @@ class Engine:
         return [Wanted(addresses=absent)] if absent else []
 
     def _apply_outcome(self, event: OutcomeSeen, now_ms: int) -> list[Notice]:
+        failed = event.result is Result.FAILED
         match event.result:
             case Result.RECOVERED:
                 self.queue.settle(event.position)
                 return []
             case Result.LANDED | Result.GONE | Result.LOST_RACE:
-                self._old_below[event.position] = event.slot
                 self.queue.settle(event.position)
+                if not event.slot:
+                    return []  # one node's word; the next notice or check looks again
+                self._old_below[event.position] = event.slot
                 return self._evaluate({event.position}, now_ms, 0)
             case Result.REFUSED | Result.FAILED if event.position not in self._positions:
                 self.queue.settle(event.position)
                 return []
             case Result.REFUSED | Result.FAILED:
                 self.queue.postpone(
-                    event.position, event.reason, now_ms, jitter_permille=event.jitter_permille
+                    event.position,
+                    event.reason,
+                    now_ms,
+                    counts=event.cause in OWN_FAULTS or bool(event.slot and failed),
+                    jitter_permille=event.jitter_permille,
                 )
+                self._set_aside(event.position, now_ms)
                 return []
             case _ as unreachable:
                 assert_never(unreachable)
 
-    def _apply_order(self, event: Ordered, now_ms: int) -> list[Notice]:
+    def _apply_orders(self, event: Ordered | ExclusionsSeen, now_ms: int) -> list[Notice]:
+        if isinstance(event, ExclusionsSeen):
+            return self._apply_exclusions(event, now_ms)
         match event.order:
             case QueueOrder.DROP:
-                self.excluded.add(event.position)
-                dropped = self.queue.exclude(event.position, DROPPED)
-                return [Dequeued(position=event.position, reason=DROPPED)] if dropped else []
+                dropped = Exclusion(position=event.position, reason=DROPPED, since_ms=now_ms)
+                return self._exclude(dropped, now_ms)
             case QueueOrder.RETRY | QueueOrder.ENQUEUE:
                 if event.order is QueueOrder.RETRY:
-                    self.excluded.discard(event.position)
-                if event.position not in self.excluded:
+                    self._excluded.pop(event.position, None)
+                if self.exclusion(event.position, now_ms) is None:
                     self.queue.retry(event.position)
                 if event.position not in self._positions:
                     return [Wanted(addresses=(event.position,))]
                 return self._evaluate({event.position}, now_ms, 0)
             case _ as unreachable:
                 assert_never(unreachable)
+
+    def _apply_exclusions(self, event: ExclusionsSeen, now_ms: int) -> list[Notice]:
+        """Hold to what is in the store now; what was taken back may be tried at once."""
+        now = {each.position: each for each in event.exclusions if each.holds(now_ms)}
+        notices: list[Notice] = []
+        for position in sorted(self._excluded.keys() - now.keys()):
+            # One that has run out waits no longer either, and may have failed since.
+            if self.exclusion(position, now_ms) is not None:
+                self.queue.retry(position)
+            del self._excluded[position]
+        for position in sorted(now):
+            notices += self._exclude(now[position], now_ms)
+        return notices
+
+    def _exclude(self, exclusion: Exclusion, now_ms: int) -> list[Notice]:
+        position, before = exclusion.position, self._excluded.get(exclusion.position)
+        self._excluded[position] = exclusion
+        if before is not None and (before.text, before.until_ms) == (
+            exclusion.text,
+            exclusion.until_ms,
+        ):
+            return []
+        aside = self._set_aside(position, now_ms)
+        return [Dequeued(position=position, reason=exclusion.text)] if aside else []
+
+    def _set_aside(self, position: str, now_ms: int, *, taken: bool = False) -> bool:
+        """Keep a candidate from being taken while it is excluded; False when it is not."""
+        exclusion = self.exclusion(position, now_ms)
+        if exclusion is None:
+            return False
+        until_ms = NEVER_MS if exclusion.until_ms is None else exclusion.until_ms
+        return self.queue.exclude(position, exclusion.text, until_ms=until_ms, taken=taken)
 
     def _hold(self, position: Position) -> None:
         old = self._positions.get(position.address)
@@ -288,6 +388,7 @@ class Engine:
         """
         address = seen.address
         position = self._positions.pop(address, None)
+        self._unjudged.pop(address, None)
         if position is not None:
             self._members[position.market].discard(address)
             self._book.remove(address)
@@ -334,6 +435,9 @@ class Engine:
             if position is None or not self._fresh(address):
                 continue
             verdict = self._judge.assess(position, self.view, self.now_s)
+            self._unjudged.pop(address, None)
+            if verdict.liquidatable is None and not isinstance(self._price(position.market), str):
+                self._unjudged[address] = verdict.unknown_reason or "unknown"
             if verdict.liquidatable is True:
                 new = address not in self.queue
                 kept = self.queue.put(
@@ -343,9 +447,7 @@ class Engine:
                     now_ms=now_ms,
                     tick_ns=tick_ns,
                 )
-                if new and kept and address in self.excluded:
-                    self.queue.exclude(address, DROPPED)
-                elif new and kept:
+                if new and kept and not self._set_aside(address, now_ms):
                     notices.append(Queued(position=position, assessment=verdict))
             elif self.queue.remove(address):
                 reason = verdict.unknown_reason or "recovered"
@@ -381,3 +483,12 @@ class Engine:
         """Whether the position was read at or after the last effect of ours on it."""
         seen = self.view.get(address)
         return seen is not None and seen.slot >= self._old_below.get(address, 0)
+
+
+def _told(seen: Seen) -> list[Notice]:
+    """Return what others need to know of an account beside positions, markets and prices.
+
+    A venue's own state blocks or allows; the next check looks at everything again.
+    """
+    fund = seen.value
+    return [FundMoved(fund=fund, slot=seen.slot)] if isinstance(fund, InsuranceState) else []

@@ -7,7 +7,7 @@ from liqctl.core.account import Seen
 from liqctl.core.health import Assessment
 from liqctl.core.insurance import InsuranceState
 from liqctl.core.position import Position
-from liqctl.core.record import QueueOrder
+from liqctl.core.record import Exclusion, QueueOrder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,15 +49,44 @@ class Result(StrEnum):
     FAILED = "failed"
 
 
+class Cause(StrEnum):
+    """Whose doing the end of a decision is; it decides when the position is tried again.
+
+    The names that a venue's Outcome has too mean the same.
+    """
+
+    NONE = "none"
+    LOST_RACE = "lost_race"
+    HEALTHY = "healthy"
+    GONE = "gone"
+    ORACLE = "oracle"
+    PAUSED = "paused"
+    NO_FUNDS = "no_funds"
+    SETUP = "setup"
+    LAYOUT = "layout"
+    RETRY = "retry"
+    BUG = "bug"
+    EXPIRED = "expired"
+    BUSY = "busy"
+    GUARD = "guard"
+    RPC = "rpc"
+    STORE = "store"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutcomeSeen:
-    """The end of a decision; `slot` is where it took effect, below which the state is old."""
+    """The end of a decision; `slot` is where it took effect, below which the state is old.
+
+    `at_loss`: it landed, and its fee was worth more than the reward.
+    """
 
     position: str
     result: Result
+    cause: Cause = Cause.NONE
     reason: str = ""
     slot: int = 0
     jitter_permille: int = 0
+    at_loss: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +98,18 @@ class Ordered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExclusionsSeen:
+    """Every position that people have set aside, as the store has them."""
+
+    exclusions: tuple[Exclusion, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckDue:
     """The interval of the periodic check of all positions has passed."""
 
 
-Event = AccountsSeen | ClockSeen | SnapshotSeen | OutcomeSeen | Ordered | CheckDue
+Event = AccountsSeen | ClockSeen | SnapshotSeen | OutcomeSeen | Ordered | ExclusionsSeen | CheckDue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

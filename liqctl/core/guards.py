@@ -1,5 +1,6 @@
 """Limits on what may be spent and kept in the air: values in, a reason to refuse or None out."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from liqctl.core.health import Assessment
@@ -8,6 +9,8 @@ SIGNATURE_FEE_LAMPORTS = 5_000
 TOKEN_ACCOUNT_RENT_LAMPORTS = 2_039_280
 # The owner's and the liquidator's.
 SETUP_ACCOUNTS_MAX = 2
+LAMPORTS_PER_SOL = 10**9
+PERMILLE = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +18,9 @@ class Limits:
     """What the operator allows; lamports, and quote in 1e-6.
 
     The program has its own limits on prices, which decide the verdict; ours only stop a send. No
-    market named as allowed means all of them.
+    market named as allowed means all of them. A reward must be `profit_floor_permille` / 1,000
+    times what it costs, 0 asks for nothing; `sol_price_e6` counts where no market tells the price
+    of SOL.
     """
 
     transaction_lamports: int = 5_000_000
@@ -27,8 +32,12 @@ class Limits:
     reward_min: int = 0
     price_age_s_max: int = 60
     price_confidence_bps_max: int = 100
+    price_jump_bps_max: int = 1_000
     markets_allowed: frozenset[str] = frozenset()
     markets_denied: frozenset[str] = frozenset()
+    profit_floor_permille: int = 0
+    sol_price_e6: int | None = None
+    sends_per_second_max: int = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,3 +82,44 @@ def refusal(cost_lamports: int, spending: Spending, limits: Limits) -> str | Non
     if left < limits.balance_lamports_min:
         return "balance_too_low"
     return None
+
+
+def unprofitable(
+    reward_e6: int, cost_lamports: int, sol_price_e6: int | None, limits: Limits
+) -> str | None:
+    """Return why a reward is too small for what it costs, or None.
+
+    The cost is what is lost for good: fees at their highest, and the rent of accounts that are
+    not the liquidator's own. Without a price of SOL nothing can be compared, so nothing passes.
+
+    >>> unprofitable(30_000, 200_000, 150_000_000, Limits(profit_floor_permille=1_000))
+    >>> unprofitable(29_999, 200_000, 150_000_000, Limits(profit_floor_permille=1_000))
+    'reward_below_cost'
+    """
+    if limits.profit_floor_permille == 0:
+        return None
+    if sol_price_e6 is None:
+        return "sol_price_unknown"
+    worth = reward_e6 * PERMILLE * LAMPORTS_PER_SOL
+    asked = cost_lamports * sol_price_e6 * limits.profit_floor_permille
+    return "reward_below_cost" if worth < asked else None
+
+
+def landed_at_loss(reward_e6: int, cost_lamports: int, sol_price_e6: int | None) -> bool:
+    """Return whether what was paid was more than the reward; False where it cannot be told."""
+    if sol_price_e6 is None:
+        return False
+    return reward_e6 * LAMPORTS_PER_SOL < cost_lamports * sol_price_e6
+
+
+def sol_price_of(mark_prices_e6: Mapping[str, int], limits: Limits) -> int | None:
+    """Return the price of SOL in 1e-6 quote: of a SOL market, else as configured, else None.
+
+    >>> sol_price_of({"BTC": 60_000_000_000, "SOL-PERP": 150_000_000}, Limits())
+    150000000
+    """
+    for symbol in sorted(mark_prices_e6):
+        base = symbol.replace("/", "-").partition("-")[0]
+        if base.upper() == "SOL" and mark_prices_e6[symbol] > 0:
+            return mark_prices_e6[symbol]
+    return limits.sol_price_e6

@@ -28,13 +28,22 @@ class Plan:
 
     Only a failure of instruction `liquidate_index` is the venue's own; `compute_units` is the
     limit that suffices for all of them. `creates` are the token accounts that set-up makes where
-    they are missing; their rent is a cost.
+    they are missing; their rent is a cost. Those in `keeps` are the liquidator's own, who can
+    close them and have it back. `returns_lamports` is what the liquidation pays the liquidator in
+    lamports beside the reward, such as the rent of the closed position.
     """
 
     instructions: tuple[Instruction, ...]
     liquidate_index: int
     compute_units: int
     creates: tuple[str, ...] = ()
+    keeps: tuple[str, ...] = ()
+    returns_lamports: int = 0
+
+    def writable(self) -> tuple[str, ...]:
+        """Return every account that the plan locks for writing, each once, in their order."""
+        metas = [meta for each in self.instructions for meta in each.accounts]
+        return tuple(dict.fromkeys(meta.address for meta in metas if meta.writable))
 
 
 class Outcome(StrEnum):
@@ -59,3 +68,14 @@ class Failure:
     code: int | None
     name: str
     logs: tuple[str, ...] = ()
+
+
+def budget_exceeded(failure: Failure) -> bool:
+    """Return whether a transaction failed because its compute-unit limit was too low.
+
+    A program that runs out of units is reported as one that did not complete; its log says why.
+    """
+    if failure.name == "ComputationalBudgetExceeded":
+        return True
+    told = any("exceeded CUs" in line for line in failure.logs)
+    return failure.name == "ProgramFailedToComplete" and told

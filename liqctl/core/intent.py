@@ -84,6 +84,7 @@ class Claim:
     """An intent held under a lease; every later write carries the fence.
 
     `attempts` counts the attempts already recorded. `key` is program:position:generation:step.
+    What ended last for this position did so by `read_slot_min`: older reads do not show it.
     """
 
     intent_id: int
@@ -91,6 +92,7 @@ class Claim:
     owner: str
     fence: int
     attempts: int
+    read_slot_min: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,8 +121,8 @@ class Attempt:
 class Ending:
     """How an attempt became terminal.
 
-    `proof_json` stands with EXPIRED and VOID, `error_json` with FINALIZED_ERR, slot and fee with
-    both FINALIZED states (None until the node still tells them).
+    `proof_json` stands with EXPIRED and VOID, `error_json` with FINALIZED_ERR, the fee with both
+    FINALIZED states (None until the node tells it). By `final_slot` it was final or proven absent.
     """
 
     state: AttemptState
@@ -128,36 +130,3 @@ class Ending:
     fee_lamports: int | None = None
     error_json: str | None = None
     proof_json: str | None = None
-
-
-class Next(StrEnum):
-    """What the settling of a live attempt does after one look at the cluster."""
-
-    WAIT = "wait"
-    REBROADCAST = "rebroadcast"
-    NOTE_SEEN = "note_seen"
-    NOTE_UNSEEN = "note_unseen"
-    FINISH = "finish"
-    PROVE_EXPIRY = "prove_expiry"
-
-
-def after_status(
-    state: AttemptState,
-    *,
-    level: str | None,
-    past_last_valid_height: bool,
-    rebroadcast_due: bool,
-) -> Next:
-    """Return what follows from a status answer: `level` is its commitment, None without one.
-
-    Only finalized ends an attempt, and absence ends it only through the expiry proof.
-    """
-    if level == "finalized":
-        return Next.FINISH
-    if level is not None:
-        return Next.WAIT if state is AttemptState.SEEN else Next.NOTE_SEEN
-    if state is AttemptState.SEEN:
-        return Next.NOTE_UNSEEN
-    if past_last_valid_height:
-        return Next.PROVE_EXPIRY
-    return Next.REBROADCAST if rebroadcast_due else Next.WAIT

@@ -26,12 +26,21 @@ class PriceRefusal(StrEnum):
     FROM_FUTURE = "price_from_future"
 
 
+class PriceSource(StrEnum):
+    """What kind of account a price stands in."""
+
+    PRICE_UPDATE = "price_update"
+    LEGACY = "legacy"
+    CUSTOM = "custom"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceReading:
     """A published price as it stands in an account: value = mantissa * 10**exponent.
 
     `confidence` has the exponent of the price. `fully_verified` is False when fewer signatures
-    than a full guardian set were checked.
+    than a full guardian set were checked. The moving average has the exponent and the publish
+    time of the price; kinds of accounts that nobody reads it from leave it at zero.
     """
 
     address: str
@@ -43,6 +52,9 @@ class PriceReading:
     publish_time: int
     fully_verified: bool
     posted_slot: int
+    source: PriceSource = PriceSource.PRICE_UPDATE
+    ema_mantissa: int = 0
+    ema_confidence: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,10 @@ class Pacing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One candidate. `tick_ns` is when the notice that made it liquidatable arrived."""
+    """One candidate. `tick_ns` is when the notice that made it liquidatable arrived.
+
+    `tries` ended by a failure of its own, `waits` by something that was not its fault.
+    """
 
     position: str
     health: float
@@ -28,6 +31,7 @@ class Entry:
     state: QueueState = QueueState.WAITING
     reason: str = ""
     tries: int = 0
+    waits: int = 0
     next_try_ms: int = 0
     since_ms: int = 0
     tick_ns: int = 0
@@ -118,21 +122,29 @@ class Queue:
         self._entries.pop(position, None)
 
     def postpone(
-        self, position: str, reason: str, now_ms: int, *, jitter_permille: int = 0
+        self,
+        position: str,
+        reason: str,
+        now_ms: int,
+        *,
+        counts: bool = True,
+        jitter_permille: int = 0,
     ) -> None:
-        """Take a position out of flight after a failure: backoff first, quarantine after several.
+        """Take a position out of flight for a time that doubles with each further end of its kind.
 
-        Its `tick_ns` is used up: how long a later try takes says nothing about the notice.
+        Failures of its own count: after several of them it is quarantined. What is not its fault
+        (a guard, a node, another keeper) only makes it wait. Its `tick_ns` is used up: how long
+        a later try takes says nothing about the notice.
         """
         entry = self._entries.get(position)
         if entry is None:
             return
-        tries = entry.tries + 1
-        if tries >= self._pacing.tries_max:
-            state, delay_ms, tries = QueueState.QUARANTINED, self._pacing.quarantine_ms, 0
-        else:
-            state = QueueState.WAITING
-            delay_ms = min(self._pacing.backoff_ms << (tries - 1), self._pacing.backoff_ms_max)
+        pacing = self._pacing
+        tries, waits = entry.tries + counts, entry.waits + (not counts)
+        state, doublings = QueueState.WAITING, (tries if counts else waits) - 1
+        delay_ms = min(pacing.backoff_ms << min(doublings, 32), pacing.backoff_ms_max)
+        if counts and tries >= pacing.tries_max:
+            state, delay_ms, tries = QueueState.QUARANTINED, pacing.quarantine_ms, 0
         delay_ms += delay_ms * jitter_permille // 2_000
         self._store(
             replace(
@@ -140,6 +152,7 @@ class Queue:
                 state=state,
                 reason=reason,
                 tries=tries,
+                waits=waits,
                 next_try_ms=now_ms + delay_ms,
                 tick_ns=0,
             )
@@ -150,16 +163,23 @@ class Queue:
         entry = self._entries.get(position)
         if entry is None or entry.state is QueueState.IN_FLIGHT:
             return False
-        self._store(replace(entry, state=QueueState.WAITING, reason="", tries=0, next_try_ms=0))
+        self._store(
+            replace(entry, state=QueueState.WAITING, reason="", tries=0, waits=0, next_try_ms=0)
+        )
         return True
 
-    def exclude(self, position: str, reason: str) -> bool:
-        """Set a candidate aside until `retry` or until it recovers; False as for `retry`."""
+    def exclude(
+        self, position: str, reason: str, *, until_ms: int = NEVER_MS, taken: bool = False
+    ) -> bool:
+        """Set a candidate aside until a time, a `retry` or until it recovers; False as for `retry`.
+
+        One that `take` gave out a moment ago (`taken`) leaves flight with that.
+        """
         entry = self._entries.get(position)
-        if entry is None or entry.state is QueueState.IN_FLIGHT:
+        if entry is None or (entry.state is QueueState.IN_FLIGHT and not taken):
             return False
         self._store(
-            replace(entry, state=QueueState.QUARANTINED, reason=reason, next_try_ms=NEVER_MS)
+            replace(entry, state=QueueState.QUARANTINED, reason=reason, next_try_ms=until_ms)
         )
         return True
 

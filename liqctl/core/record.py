@@ -64,6 +64,28 @@ class QueueOrder(StrEnum):
     ENQUEUE = "enqueue"
 
 
+DROPPED = "dropped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exclusion:
+    """A position that a person set aside; without `until_ms` until a person takes it back."""
+
+    position: str
+    reason: str
+    since_ms: int
+    until_ms: int | None = None
+
+    def holds(self, now_ms: int) -> bool:
+        """Return whether it is in force."""
+        return self.until_ms is None or now_ms < self.until_ms
+
+    @property
+    def text(self) -> str:
+        """What the queue shows as the reason."""
+        return self.reason if self.reason == DROPPED else f"excluded: {self.reason}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueRow:
     """One candidate as others see it; `order` waits for the keeper to take it."""

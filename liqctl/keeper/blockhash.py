@@ -1,5 +1,7 @@
 """A recent blockhash that is always at hand, refreshed off the path of a decision."""
 
+from collections.abc import Callable
+
 import structlog
 
 from liqctl.chain.answers import Blockhash
@@ -11,6 +13,7 @@ AGE_NS_MAX = 8_000_000_000
 RENEW_S = 1.0
 REFRESH_S = 0.1
 REFRESHES_MAX = 20
+BEHIND_SLOTS_MAX = 150
 
 log = structlog.get_logger(__name__)
 
@@ -18,8 +21,13 @@ log = structlog.get_logger(__name__)
 class RecentBlockhash:
     """Keeps the newest blockhash at `confirmed` and fetches another when it grows old."""
 
-    def __init__(self, chain: Chain, clock: Clock) -> None:
-        """Hold none until the first use."""
+    def __init__(self, chain: Chain, clock: Clock, known_slot: Callable[[], int]) -> None:
+        """Hold none until the first use; a bank far behind the known slot is not asked.
+
+        What is proven later about an attempt reaches back to the slot of its blockhash: a node
+        that tells one from long ago would make it unprovable for ever.
+        """
+        self._known_slot = known_slot
         self._chain = chain
         self._clock = clock
         self._held: Blockhash | None = None
@@ -53,6 +61,9 @@ class RecentBlockhash:
     async def refresh(self) -> Blockhash:
         """Fetch the newest blockhash and return it."""
         started_ns = self._clock.monotonic_ns()
-        self._held = await self._chain.latest_blockhash()
+        floor = self._known_slot() - BEHIND_SLOTS_MAX
+        self._held = await self._chain.latest_blockhash(
+            min_context_slot=floor if floor > 0 else None
+        )
         self._fetched_ns = started_ns
         return self._held

@@ -1,21 +1,28 @@
 """A check-up of a whole set-up before it handles money: nothing is sent, nothing is written."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 from liqctl.chain.answers import Commitment
 from liqctl.chain.client import Chain
 from liqctl.chain.clusters import CLUSTERS
-from liqctl.chain.notice import SlotNotice, StreamDown, StreamItem
-from liqctl.chain.rpc import NO_HISTORY, UNHEALTHY
-from liqctl.chain.stream import StreamLimits, Subscriptions
+from liqctl.chain.rpc import UNHEALTHY
 from liqctl.core.account import Gone, Seen
 from liqctl.core.guards import SIGNATURE_FEE_LAMPORTS, Limits
 from liqctl.core.insurance import InsuranceState
 from liqctl.core.position import Market
 from liqctl.core.price import PriceReading, PriceRefusal, confidence_bps, from_future
-from liqctl.errors import LiqctlError, RpcError, RpcMalformed, RpcRefused, SettingsError
+from liqctl.errors import LiqctlError, RpcError, RpcMalformed, RpcRefused
+from liqctl.keeper.checkup_endpoints import (
+    UNKNOWN_METHOD,
+    Endpoint,
+    Endpoints,
+    caught,
+    company_checks,
+    history_check,
+    stream_check,
+)
 from liqctl.keeper.checkup_host import database_checks, key_check, limits_check
 from liqctl.keeper.decode import CLOCK_SYSVAR, decode, decode_clock
 from liqctl.keeper.finding import (
@@ -31,12 +38,8 @@ from liqctl.keeper.finding import (
 )
 from liqctl.ports import Clock, Rng, Venue
 
-UNKNOWN_METHOD = -32601
-NO_SUCH_SIGNATURE = "1" * 64
 HISTORY_SLOTS_MIN = 216_000
 SKEW_MS_MAX = 5_000
-STREAM_S_MAX = 5.0
-LAG_SLOTS_MAX = 50
 QUOTE_DIGITS = 6
 _NS_PER_MS = 1_000_000
 _UNREACHED = ("health", "history_search", "history_depth", "clock", "cluster", "program")
@@ -47,7 +50,8 @@ _OF_PROGRAM = ("markets", "insurance_fund")
 class Setup:
     """What is checked: an endpoint and its stream, a program, a key, a database and limits.
 
-    `fee_lamports` is the priority fee of one transaction.
+    `fee_lamports` is the priority fee of one transaction. Beside the preferred endpoint there may
+    be others to read from, and some that are only sent to.
     """
 
     chain: Chain
@@ -59,6 +63,20 @@ class Setup:
     database_url: str
     limits: Limits
     fee_lamports: int
+    fallbacks: tuple[Endpoint, ...] = ()
+    sending: tuple[Chain, ...] = ()
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """The endpoints alone."""
+        return Endpoints(
+            preferred=Endpoint(chain=self.chain, ws_url=self.ws_url),
+            fallbacks=self.fallbacks,
+            sending=self.sending,
+            program_id=self.venue.program_id,
+            clock=self.clock,
+            rng=self.rng,
+        )
 
 
 async def checkup(setup: Setup) -> AsyncIterator[Check]:
@@ -73,14 +91,17 @@ async def checkup(setup: Setup) -> AsyncIterator[Check]:
     else:
         async for check in _of_cluster(setup, genesis):
             yield check
-    yield await _caught("websocket", _stream(setup, reached=genesis is not None))
+    ends = setup.endpoints
+    yield await stream_check("websocket", ends.preferred, ends, reached=genesis is not None)
+    async for check in company_checks(ends, genesis):
+        yield check
     key, payer = await loop.run_in_executor(None, key_check, setup.keypair)
     yield key
     if genesis is None or payer is None:
         cause = "the RPC node does not answer" if payer else "there is no key to pay with"
         yield skipped("balance", cause)
     else:
-        yield await _caught("balance", _balance(setup, payer))
+        yield await caught("balance", _balance(setup, payer))
     now_ms = setup.clock.unix_ms()
     url = setup.database_url
     for check in await loop.run_in_executor(None, database_checks, url, genesis, now_ms):
@@ -100,13 +121,13 @@ async def _reach(setup: Setup) -> tuple[Check, str | None]:
 
 
 async def _of_cluster(setup: Setup, genesis: str) -> AsyncIterator[Check]:
-    yield await _caught("health", _health(setup))
-    yield await _caught("history_search", _history_search(setup))
-    yield await _caught("history_depth", _history_depth(setup))
-    yield await _caught("clock", _skew(setup))
+    yield await caught("health", _health(setup))
+    yield await caught("history_search", _history(setup))
+    yield await caught("history_depth", _history_depth(setup))
+    yield await caught("clock", _skew(setup))
     cluster = CLUSTERS.get(genesis, "a private cluster")
     yield passed("cluster", f"{cluster}, genesis {genesis}")
-    program = await _caught("program", _program(setup))
+    program = await caught("program", _program(setup))
     yield program
     if program.state is State.FAIL:
         for name in _OF_PROGRAM:
@@ -117,15 +138,7 @@ async def _of_cluster(setup: Setup, genesis: str) -> AsyncIterator[Check]:
             yield check
     except LiqctlError as error:
         yield refused("markets", error)
-    yield await _caught("insurance_fund", _fund(setup))
-
-
-async def _caught(name: str, check: Awaitable[Check]) -> Check:
-    """Return the check, or the failed one that its error makes of it."""
-    try:
-        return await check
-    except LiqctlError as error:
-        return refused(name, error)
+    yield await caught("insurance_fund", _fund(setup))
 
 
 async def _health(setup: Setup) -> Check:
@@ -142,22 +155,8 @@ async def _health(setup: Setup) -> Check:
     return passed("health", f"the node calls itself healthy, in {took_ms} ms")
 
 
-async def _history_search(setup: Setup) -> Check:
-    """Return whether old transactions are found: without that no attempt is proven expired."""
-    name, hint = "history_search", "name a node that keeps the history of transactions with --url"
-    try:
-        page = await setup.chain.signatures_for_address(setup.venue.program_id)
-        asked = page[-1].signature if page else NO_SUCH_SIGNATURE
-        status = (await setup.chain.statuses([asked])).statuses[0]
-    except RpcRefused as error:
-        if error.code in {NO_HISTORY, UNKNOWN_METHOD}:
-            return failed(name, str(error), hint)
-        raise
-    if not page:
-        return passed(name, "answers; the program has no transaction yet")
-    if status is None:
-        return failed(name, f"the status of {asked} in slot {page[-1].slot} is not found", hint)
-    return passed(name, f"finds the oldest of the last {len(page):,} transactions of the program")
+async def _history(setup: Setup) -> Check:
+    return await history_check("history_search", setup.chain, setup.venue.program_id)
 
 
 async def _history_depth(setup: Setup) -> Check:
@@ -269,50 +268,6 @@ async def _fund(setup: Setup) -> Check:
     if isinstance(value, Gone):
         return failed(name, f"there is none at {address}", hint)
     return failed(name, f"{address} is something else", hint)
-
-
-async def _stream(setup: Setup, *, reached: bool) -> Check:
-    """Wait for one slot notice: a stream that is silent makes the keeper blind, not stop."""
-    name, hint = "websocket", "name the WebSocket endpoint with --ws"
-    limits = StreamLimits(silence_s=STREAM_S_MAX, connect_s=STREAM_S_MAX)
-    try:
-        stream = Subscriptions(setup.ws_url, setup.clock, setup.rng, limits=limits)
-    except SettingsError as error:
-        return refused(name, error)
-    began_ns = setup.clock.monotonic_ns()
-    item = await _first_sign(stream)
-    if item is None:
-        return failed(name, f"no slot within {STREAM_S_MAX:g} s", hint)
-    if isinstance(item, StreamDown):
-        return failed(name, item.reason, hint)
-    took_ms = (item.received_ns - began_ns) // _NS_PER_MS
-    found = f"slot {item.slot:,} after {took_ms} ms"
-    if not reached:
-        return passed(name, found)
-    slot = await setup.chain.slot(Commitment.PROCESSED)
-    if abs(slot - item.slot) > LAG_SLOTS_MAX:
-        found = f"{found}, but the RPC endpoint is at slot {slot:,}"
-        return doubtful(name, found, "one of the two lags: name both of one node")
-    return passed(name, found)
-
-
-async def _first_sign(stream: Subscriptions) -> SlotNotice | StreamDown | None:
-    """Return the first slot, or why there is no connection; None when neither comes in time."""
-    first: asyncio.Future[SlotNotice | StreamDown] = asyncio.get_running_loop().create_future()
-
-    def sink(item: StreamItem) -> None:
-        if isinstance(item, SlotNotice | StreamDown) and not first.done():
-            first.set_result(item)
-
-    running = asyncio.create_task(stream.run(sink))
-    try:
-        async with asyncio.timeout(STREAM_S_MAX):
-            return await first
-    except TimeoutError:
-        return None
-    finally:
-        running.cancel()
-        await asyncio.wait({running})
 
 
 async def _balance(setup: Setup, payer: str) -> Check:

@@ -1,11 +1,13 @@
 """Checks of what lies on this host: key, database, disk and limits. They block and change nothing."""
 
+import asyncio
 import os
 import shutil
 import stat
 from contextlib import closing
 from pathlib import Path
 
+from liqctl.chain.external_signer import SCHEME, SignerRefused, opened_signer
 from liqctl.chain.wallet import WatchOnly, load_signer
 from liqctl.core.guards import (
     SETUP_ACCOUNTS_MAX,
@@ -13,7 +15,7 @@ from liqctl.core.guards import (
     TOKEN_ACCOUNT_RENT_LAMPORTS,
     Limits,
 )
-from liqctl.errors import LiqctlError, SettingsError
+from liqctl.errors import GuardError, LiqctlError, SettingsError
 from liqctl.keeper.finding import Check, doubtful, failed, lamports, passed, refused, skipped
 from liqctl.keeper.holds import KILL_SWITCH, STOP_FILE
 from liqctl.ports import Store
@@ -32,6 +34,7 @@ FULL = 2
 DATABASE_CHECKS = ("database_durability", "database_cluster", "live_attempts", "kill_switch")
 PLACE_CHECKS = ("disk_space", "database_place")
 _ASKED = ("prompt:", "stdin:")
+HARMLESS = b"\xffsolana offchain liqctl doctor"  # no transaction begins with this byte
 
 
 def key_check(source: str) -> tuple[Check, str | None]:
@@ -43,6 +46,8 @@ def key_check(source: str) -> tuple[Check, str | None]:
     if text in {"-", "ASK"} or text.startswith(_ASKED):
         hint = "it is asked for when `liqctl watch` starts"
         return doubtful("key", "not in a file, so it was not looked at", hint), None
+    if text.startswith(SCHEME):
+        return asyncio.run(_external_check(text))  # this thread has no loop of its own
     try:
         signer = load_signer(text)
     except SettingsError as error:
@@ -55,6 +60,22 @@ def key_check(source: str) -> tuple[Check, str | None]:
     if path.is_file():
         mode = f", its file has mode {stat.S_IMODE(path.stat().st_mode):04o} and is yours"
     return passed("key", f"signs as {signer.address}{mode}"), signer.address
+
+
+async def _external_check(source: str) -> tuple[Check, str | None]:
+    """Start an external signer and have it sign words that are no transaction."""
+    try:
+        async with opened_signer(source) as signer:
+            address = signer.address
+            try:
+                await signer.sign(HARMLESS)
+            except SignerRefused as error:
+                hint = "what was asked is no transaction; it must sign those"
+                return doubtful("key", f"of {address}: {error}", hint), address
+    except (SettingsError, GuardError) as error:
+        hint = "with -vv the log shows what it says on stderr"
+        return refused("key", error, hint=hint), None
+    return passed("key", f"an external signer signs as {address}; a trial was verified"), address
 
 
 def database_checks(url: str, genesis: str | None, now_ms: int) -> list[Check]:

@@ -1,10 +1,12 @@
 """What every part of the keeper works with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from liqctl.chain.client import Chain
 from liqctl.chain.transaction import BUDGET_INSTRUCTIONS
-from liqctl.core.instruction import Failure, Outcome
+from liqctl.core.events import OutcomeSeen
+from liqctl.core.instruction import Failure, Outcome, budget_exceeded
+from liqctl.core.sending_events import Stop
 from liqctl.errors import LiqctlError, invariant
 from liqctl.keeper.storage import StoreThread
 from liqctl.ports import Clock, Rng, Venue
@@ -24,6 +26,23 @@ def first_error(errors: BaseExceptionGroup[LiqctlError]) -> LiqctlError:
     return error if isinstance(error, LiqctlError) else LiqctlError()
 
 
+class SteadyTime:
+    """Wall time as it was at the start, moved on by the monotonic clock: it never steps.
+
+    Pauses are measured by it, so that setting the host's clock neither ends nor prolongs one.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        """Start now."""
+        self._clock = clock
+        self._start_ms = clock.unix_ms()
+        self._start_ns = clock.monotonic_ns()
+
+    def ms(self) -> int:
+        """Return unix milliseconds."""
+        return self._start_ms + (self._clock.monotonic_ns() - self._start_ns) // 1_000_000
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """One venue on one chain, one store, and the name under which leases are held."""
@@ -34,10 +53,29 @@ class Context:
     clock: Clock
     rng: Rng
     owner: str
+    steady: SteadyTime = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin to count time."""
+        object.__setattr__(self, "steady", SteadyTime(self.clock))
 
     def outcome_of(self, failure: Failure, liquidate_index: int) -> Outcome:
         """Return what a failed transaction means; set-up instructions fail with foreign codes."""
         of_venue = liquidate_index + BUDGET_INSTRUCTIONS
         if failure.instruction is not None and failure.instruction != of_venue:
             return Outcome.SETUP
+        if budget_exceeded(failure):
+            return Outcome.RETRY
         return self.venue.classify(failure)
+
+    def outcome_seen(self, position: str, stop: Stop, *, at_loss: bool = False) -> OutcomeSeen:
+        """Return the end of a decision as the engine takes it, with its share of jitter."""
+        return OutcomeSeen(
+            position=position,
+            result=stop.result,
+            cause=stop.cause,
+            reason=stop.reason,
+            slot=stop.slot,
+            at_loss=at_loss,
+            jitter_permille=int(self.rng.random() * 1_000),
+        )

@@ -1,21 +1,39 @@
 """From a decision to recorded, signed bytes on the wire, or to a typed reason why not."""
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import structlog
 
-from liqctl.core.account import Seen
-from liqctl.core.events import Decision, OutcomeSeen, Result
-from liqctl.core.guards import TOKEN_ACCOUNT_RENT_LAMPORTS, Limits, Spending, refusal
-from liqctl.core.instruction import Outcome
-from liqctl.core.intent import Attempt, Claim, IntentRequest, IntentState
-from liqctl.errors import LiqctlError, StoreError, invariant
-from liqctl.keeper.context import Context, failure_text, first_error
-from liqctl.keeper.draft import Draft, Drafter, Trial
+from liqctl.core.account import Gone, Seen
+from liqctl.core.bid import worth_lamports
+from liqctl.core.events import Decision, OutcomeSeen
+from liqctl.core.guards import Spending, unprofitable
+from liqctl.core.intent import Attempt, Claim, IntentRequest
+from liqctl.core.sending import Phase, Sending, begin, step
+from liqctl.core.sending_events import (
+    Claimed,
+    Effect,
+    EndIntent,
+    Event,
+    ReadAfresh,
+    ReadFresh,
+    Recorded,
+    Release,
+    Report,
+    SignAndRecord,
+    Simulate,
+    TakeClaim,
+    Tried,
+    Weigh,
+    Weighed,
+)
+from liqctl.errors import InvariantError, StoreError, invariant, present
+from liqctl.keeper.context import Context, failure_text
+from liqctl.keeper.draft import Draft, Drafter, Offer, Trial
 from liqctl.keeper.gate import Gate
-from liqctl.keeper.reading import FreshRead, objection, read_fresh
+from liqctl.keeper.reading import FreshRead, read_fresh
 from liqctl.keeper.rows import snapshot_of
 from liqctl.keeper.settle import LEASE_MS, Live, Settler
 from liqctl.ports import Store
@@ -23,6 +41,7 @@ from liqctl.ports import Store
 log = structlog.get_logger(__name__)
 
 HOUR_MS = 3_600_000
+SLOW_SIGNATURE_NS = 200_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +54,26 @@ class Execution:
     trial: Trial | None = None
 
 
-class Executor:
-    """Carries decisions out; any number may be under way.
+@dataclass(slots=True, kw_only=True)
+class _Work:
+    """One decision under way: its state, and what its effects have brought so far."""
 
-    Order: claim, fresh read and simulation together; exact verdict; limits; sign; record; send.
-    Without a gate (dry run) nothing is claimed and it stops before signing; without a drafter
-    nothing is simulated either.
+    decision: Decision
+    view: Mapping[str, Seen]
+    draft: Draft | None
+    state: Sending
+    read: FreshRead | None = None
+    trial: Trial | None = None
+    outcome: OutcomeSeen | None = None
+    claiming: asyncio.Task[Event] | None = None
+    running: list[asyncio.Task[Event]] = field(default_factory=list)
+
+
+class Executor:
+    """Performs what `core.sending.step` asks for until bytes are on record, then launches them.
+
+    Any number of decisions may be under way. Without a gate (dry run) nothing is claimed or
+    signed; without a drafter nothing is simulated either.
     """
 
     def __init__(
@@ -50,23 +83,21 @@ class Executor:
         *,
         gate: Gate | None,
         drafter: Drafter | None,
-        limits: Limits,
-        hold: Callable[[], str | None] = lambda: None,
+        hold: Callable[[str, Mapping[str, Seen]], Awaitable[str | None]],
     ) -> None:
-        """Wire the parts; the drafter pays with the gate's key, `hold` may still say no."""
+        """Wire the parts; the drafter pays with the gate's key, `hold` has the last word."""
         if gate is not None:
             paying = drafter is not None and drafter.liquidator == gate.liquidator
             invariant(paying, "the drafter does not pay with the gate's key")
         self._context = context
-        self._venue = context.venue
-        self._chain = context.chain
         self._store = context.store
         self._clock = context.clock
         self._settler = settler
         self._gate = gate
         self._drafter = drafter
-        self._limits = limits
+        self._rules = replace(settler.rules, sends=gate is not None, tries=drafter is not None)
         self._hold = hold
+        self._sol_price = settler.sol_price
         self._recording = asyncio.Lock()
 
     async def run(
@@ -78,139 +109,194 @@ class Executor:
             RpcError: a read failed; nothing was sent.
             StoreError: the store failed; nothing was sent that is not recorded.
         """
-        log.info("liquidation_triggered", position=decision.position.address)
+        position = decision.position
+        log.info("liquidation_triggered", position=position.address)
         draft = await self._draft(decision, view, max_size)
-        claiming = asyncio.create_task(self._claim(decision, draft))
+        state, effects = begin(position.address, position.generation, self._rules)
+        work = _Work(decision=decision, view=view, draft=draft, state=state)
         try:
-            execution = await self._carry_out(decision, view, draft, claiming)
+            effects = await self._check(work, effects)
+            if work.state.phase is Phase.WEIGHING:
+                effects = await self._commit(work, effects)
         except BaseException:
-            await self._give_back(claiming)
+            await self._give_back(work)
             raise
-        if execution.live is not None:
-            execution.live.latency_us = self._latency_us(decision)
-            await self._settler.launch(execution.live)
-        return execution
-
-    async def _carry_out(
-        self,
-        decision: Decision,
-        view: Mapping[str, Seen],
-        draft: Draft | None,
-        claiming: asyncio.Task[Claim | None],
-    ) -> Execution:
-        """Return the outcome of a decision, or its attempt, recorded and ready to be sent."""
-        try:
-            async with asyncio.TaskGroup() as together:
-                reading = together.create_task(self._read(decision, view, draft))
-                trying = together.create_task(self._simulate(draft, decision.assessment.slot))
-        except* LiqctlError as errors:
-            raise first_error(errors) from errors
-        read, trial = reading.result(), trying.result()
-        claim = await asyncio.shield(claiming)
-        stop = objection(decision, read, self._limits)
-        if stop is None and trial is not None and trial.simulation.slot < read.slot:
-            trial = await self._simulate(draft, read.slot)
-        stop = stop or self._objection_of(decision, trial)
-        if self._gate is None or self._drafter is None:
-            stop = stop or _outcome(decision, Result.REFUSED, "dry_run")
-        elif claim is None:
-            stop = _outcome(decision, Result.REFUSED, "held_by_another")
-        elif stop is None and trial is not None:
-            sending = Sending(self._gate, self._drafter, claim, decision, read, trial)
-            return await self._commit(sending)
-        elif stop is not None:
-            await self._stop(claim, stop)
-        return Execution(outcome=stop, read=read, trial=trial)
+        live = None
+        if work.state.phase is Phase.LIVE:
+            live = self._live(work)
+            await self._settler.launch(live, effects)
+        else:
+            await self._stop(work, effects)
+        return Execution(outcome=work.outcome, live=live, read=work.read, trial=work.trial)
 
     async def _draft(
         self, decision: Decision, view: Mapping[str, Seen], max_size: int | None
     ) -> Draft | None:
         if self._drafter is None:
             return None
-        return await self._drafter.draft(decision.position, view, max_size)
+        worth = None
+        sol_price_e6 = self._sol_price()
+        if sol_price_e6 is not None:
+            floor = self._rules.limits.profit_floor_permille
+            worth = worth_lamports(decision.assessment.reward, sol_price_e6, floor)
+        offer = Offer(attempt=decision.tries + 1, worth_lamports=worth)
+        return await self._drafter.draft(decision.position, view, max_size, offer)
 
-    async def _read(
-        self, decision: Decision, view: Mapping[str, Seen], draft: Draft | None
-    ) -> FreshRead:
-        beside = [] if self._drafter is None else [self._drafter.liquidator]
-        if draft is not None:
-            beside += draft.creates
-        return await read_fresh(self._venue, self._chain, decision.position, view, beside)
+    async def _check(self, work: _Work, effects: tuple[Effect, ...]) -> tuple[Effect, ...]:
+        """Ask for everything at once and take the answers as they come."""
+        while work.state.phase is Phase.CHECKING:
+            work.running += [self._started(work, each) for each in effects]
+            await asyncio.wait(work.running, return_when=asyncio.FIRST_COMPLETED)
+            done = next(task for task in work.running if task.done())
+            event = done.result()
+            work.running.remove(done)
+            work.state, effects = step(work.state, event)
+        return effects
 
-    async def _simulate(self, draft: Draft | None, min_context_slot: int) -> Trial | None:
-        if self._drafter is None or draft is None:
-            return None
-        return await self._drafter.simulate(draft, min_context_slot)
+    def _started(self, work: _Work, effect: Effect) -> asyncio.Task[Event]:
+        task = asyncio.create_task(self._checked(work, effect))
+        if isinstance(effect, TakeClaim):
+            work.claiming = task
+        return task
 
-    async def _claim(self, decision: Decision, draft: Draft | None) -> Claim | None:
-        if self._gate is None or draft is None:
-            return None
-        request = self._request(decision, self._gate, draft)
+    async def _checked(self, work: _Work, effect: Effect) -> Event:
+        match effect:
+            case TakeClaim():
+                return Claimed(claim=await self._claim(work))
+            case ReadFresh():
+                return await self._read(work, effect.min_context_slot)
+            case Simulate():
+                return await self._simulate(work, effect.min_context_slot)
+            case _:
+                raise _unexpected(effect)
+
+    async def _commit(self, work: _Work, effects: tuple[Effect, ...]) -> tuple[Effect, ...]:
+        """Weigh, sign and record: one decision at a time, each counts what the others spend."""
+        async with self._recording:
+            while work.state.phase in {Phase.WEIGHING, Phase.SIGNING}:
+                [effect] = effects
+                match effect:
+                    case Weigh():
+                        event: Event = await self._weigh(work)
+                    case SignAndRecord():
+                        event = await self._record(work, effect)
+                    case _:
+                        raise _unexpected(effect)
+                work.state, effects = step(work.state, event)
+        return effects
+
+    async def _stop(self, work: _Work, effects: tuple[Effect, ...]) -> None:
+        """End what was never signed."""
+        store, now_ms = self._store.store, self._clock.unix_ms()
+        for effect in effects:
+            match effect:
+                case EndIntent():
+                    claim = present(work.state.claim, "an intent ends without a claim")
+                    await self._store.run(
+                        store.end_intent, claim, effect.state, effect.reason, now_ms
+                    )
+                case Release():
+                    claim = present(work.state.claim, "a release without a claim")
+                    await self._store.run(store.release, claim, now_ms)
+                case Report():
+                    position = work.decision.position.address
+                    work.outcome = self._context.outcome_seen(position, effect.stop)
+                case _:
+                    raise _unexpected(effect)
+
+    async def _claim(self, work: _Work) -> Claim | None:
         now_ms = self._clock.unix_ms()
         claim = self._store.store.claim
+        request = self._request(work)
         return await self._store.run(claim, request, self._context.owner, now_ms, LEASE_MS)
 
-    def _objection_of(self, decision: Decision, trial: Trial | None) -> OutcomeSeen | None:
-        """Return the outcome when the simulated transaction fails, else None."""
-        if trial is None or trial.simulation.failure is None:
-            return None
-        failure = trial.simulation.failure
-        outcome = self._context.outcome_of(failure, trial.draft.liquidate_index)
-        result = {Outcome.HEALTHY: Result.RECOVERED, Outcome.GONE: Result.GONE}.get(
-            outcome, Result.FAILED
+    async def _read(self, work: _Work, min_context_slot: int) -> ReadAfresh:
+        beside = [] if self._drafter is None else [self._drafter.liquidator]
+        if work.draft is not None:
+            beside += work.draft.creates
+        position = work.decision.position
+        read = await read_fresh(
+            self._context.venue,
+            self._context.chain,
+            position,
+            work.view,
+            beside,
+            min_context_slot=min_context_slot,
         )
-        return _outcome(decision, result, f"{outcome}:{failure_text(failure)}")
+        work.read = read
+        held = read.view[position.address].value
+        return ReadAfresh(
+            slot=read.slot,
+            gone=isinstance(held, Gone),
+            generation=None if read.position is None else read.position.generation,
+            verdict=read.assessment,
+        )
 
-    async def _give_back(self, claiming: asyncio.Task[Claim | None]) -> None:
-        """Free the lease of a decision that broke off; others would wait for its end."""
-        try:
-            claim = await claiming
-            if claim is not None:
-                await self._store.run(self._store.store.release, claim, self._clock.unix_ms())
-        except StoreError as error:
-            log.warning("lease_kept", error=str(error))
+    async def _simulate(self, work: _Work, min_context_slot: int) -> Tried:
+        drafter = present(self._drafter, "a simulation without a drafter")
+        draft = present(work.draft, "a simulation without a draft")
+        slot = min_context_slot or work.decision.assessment.slot
+        work.trial = await drafter.simulate(draft, slot)
+        work.draft = draft = work.trial.draft
+        simulation = work.trial.simulation
+        if simulation.failure is None:
+            return Tried(slot=simulation.slot)
+        outcome = self._context.outcome_of(simulation.failure, draft.liquidate_index)
+        return Tried(slot=simulation.slot, outcome=outcome, text=failure_text(simulation.failure))
 
-    async def _commit(self, sending: "Sending") -> Execution:
-        """Check the limits, sign what was simulated, and record it.
+    async def _weigh(self, work: _Work) -> Weighed:
+        gate = present(self._gate, "something is weighed without a gate")
+        draft = present(work.draft, "something is weighed without a draft")
+        read = present(work.read, "something is weighed without a fresh read")
+        verdict = present(read.assessment, "something is weighed without a verdict")
+        payer = read.beside.get(gate.liquidator)
+        hour, day = await self._store.run(_spent, self._store.store, self._clock.unix_ms())
+        spending = Spending(
+            balance_lamports=0 if payer is None else payer.lamports,
+            in_flight_lamports=self._settler.in_flight_lamports(),
+            hour_lamports=hour,
+            day_lamports=day,
+        )
+        lost_lamports = draft.lost_lamports(read.beside)
+        return Weighed(
+            cost_lamports=draft.cost_lamports(read.beside),
+            spending=spending,
+            hold=await self._hold(work.decision.position.address, read.view),
+            unprofitable=unprofitable(
+                verdict.reward, lost_lamports, self._sol_price(), self._rules.limits
+            ),
+        )
 
-        One decision at a time: each must count what the others are about to spend.
-        """
-        decision = sending.decision
-        async with self._recording:
-            cost = _cost(sending)
-            reason = refusal(cost, await self._spending(sending), self._limits) or self._hold()
-            if reason is None and sending.claim.attempts >= self._limits.attempts_max:
-                reason = "attempts_spent"
-            live = None if reason is not None else await self._record(sending, cost)
-        stop = None
-        if reason is not None:
-            stop = _outcome(decision, Result.REFUSED, reason)
-            await self._stop(sending.claim, stop)
-        elif live is None:
-            stop = _outcome(decision, Result.REFUSED, "claim_lost")
-        return Execution(outcome=stop, live=live, read=sending.read, trial=sending.trial)
-
-    async def _record(self, sending: "Sending", cost: int) -> Live | None:
-        """Sign and commit the attempt; None when the claim is not ours any more."""
-        gate, claim, decision, draft = sending.gate, sending.claim, sending.decision, sending.draft
+    async def _record(self, work: _Work, effect: SignAndRecord) -> Recorded:
+        """Sign and commit the attempt; after a slow signature what holds is asked for again."""
+        gate = present(self._gate, "a signature without a gate")
+        drafter = present(self._drafter, "a signature without a drafter")
+        draft = present(work.draft, "a signature without a draft")
+        claim = present(work.state.claim, "a signature without a claim")
+        asked_ns = self._clock.monotonic_ns()
         raw, signature = await gate.sign(draft.message)
+        if self._clock.monotonic_ns() - asked_ns > SLOW_SIGNATURE_NS:
+            read = present(work.read, "a signature without a fresh read")
+            hold = await self._hold(work.decision.position.address, read.view)
+            if hold is not None:
+                return Recorded(attempt=None, hold=hold)
         now_ms = self._clock.unix_ms()
         attempt = Attempt(
             signature=signature,
             intent_id=claim.intent_id,
-            n=claim.attempts + 1,
-            position=decision.position.address,
-            symbol=decision.assessment.symbol,
+            n=effect.n,
+            position=work.decision.position.address,
+            symbol=work.decision.assessment.symbol,
             raw=raw,
             blockhash=draft.blockhash.hash,
             last_valid_block_height=draft.blockhash.last_valid_block_height,
             min_context_slot=draft.blockhash.context_slot,
-            compute_unit_limit=sending.drafter.fees.compute_unit_limit,
-            compute_unit_price_micro_lamports=sending.drafter.fees.price_micro_lamports,
-            max_cost_lamports=cost,
+            compute_unit_limit=draft.compute_unit_limit,
+            compute_unit_price_micro_lamports=draft.price_micro_lamports,
+            max_cost_lamports=effect.cost_lamports,
             signed_ms=now_ms,
         )
-        sending.drafter.signed(draft)
+        drafter.signed(draft)
         record, recorded = self._store.store.record_attempt, False
         self._settler.expected.add(signature)
         try:
@@ -218,72 +304,46 @@ class Executor:
         finally:
             if not recorded:
                 self._settler.expected.discard(signature)
-        request = self._request(decision, gate, draft)
-        return Live(attempt=attempt, claim=claim, request=request) if recorded else None
+        return Recorded(attempt=attempt if recorded else None)
 
-    def _request(self, decision: Decision, gate: Gate, draft: Draft) -> IntentRequest:
+    async def _give_back(self, work: _Work) -> None:
+        """Free the lease of a decision that broke off; others would wait for its end."""
+        reads = [task for task in work.running if task is not work.claiming]
+        for task in reads:
+            task.cancel()
+        if reads:
+            await asyncio.wait(reads)
+            _ = [task.exception() for task in reads if not task.cancelled()]
+        try:
+            claimed = None if work.claiming is None else await work.claiming
+            if isinstance(claimed, Claimed) and claimed.claim is not None:
+                release = self._store.store.release
+                await self._store.run(release, claimed.claim, self._clock.unix_ms())
+        except StoreError as error:
+            log.warning("lease_kept", error=str(error))
+
+    def _live(self, work: _Work) -> Live:
+        tick_ns = work.decision.tick_ns
+        latency_us = (self._clock.monotonic_ns() - tick_ns) // 1_000 if tick_ns else None
+        return Live(state=work.state, request=self._request(work), latency_us=latency_us)
+
+    def _request(self, work: _Work) -> IntentRequest:
+        position = work.decision.position
+        gate = present(self._gate, "a request without a gate")
+        draft = present(work.draft, "a request without a draft")
         return IntentRequest(
-            venue=self._venue.id,
-            program=self._venue.program_id,
-            position=decision.position.address,
-            generation=decision.position.generation,
-            decision_slot=decision.assessment.slot,
-            snapshot_json=snapshot_of(decision, gate.liquidator, draft.liquidate_index),
+            venue=self._context.venue.id,
+            program=self._context.venue.program_id,
+            position=position.address,
+            generation=position.generation,
+            decision_slot=work.decision.assessment.slot,
+            snapshot_json=snapshot_of(work.decision, gate.liquidator, draft.liquidate_index),
         )
-
-    async def _spending(self, sending: "Sending") -> Spending:
-        payer = sending.read.beside.get(sending.gate.liquidator)
-        hour, day = await self._store.run(_spent, self._store.store, self._clock.unix_ms())
-        return Spending(
-            balance_lamports=0 if payer is None else payer.lamports,
-            in_flight_lamports=self._settler.in_flight_lamports(),
-            hour_lamports=hour,
-            day_lamports=day,
-        )
-
-    async def _stop(self, claim: Claim, stop: OutcomeSeen) -> None:
-        """End the intent with what a fresh read found, or leave it open for a later try."""
-        store, now_ms = self._store.store, self._clock.unix_ms()
-        if stop.slot and stop.result in {Result.GONE, Result.RECOVERED}:
-            await self._store.run(store.end_intent, claim, IntentState.GONE, stop.reason, now_ms)
-        elif stop.reason == "attempts_spent":
-            await self._store.run(store.end_intent, claim, IntentState.FAILED, stop.reason, now_ms)
-        else:
-            await self._store.run(store.release, claim, now_ms)
-
-    def _latency_us(self, decision: Decision) -> int | None:
-        if decision.tick_ns == 0:
-            return None
-        return (self._clock.monotonic_ns() - decision.tick_ns) // 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class Sending:
-    """A confirmed decision on its way through the gate."""
-
-    gate: Gate
-    drafter: Drafter
-    claim: Claim
-    decision: Decision
-    read: FreshRead
-    trial: Trial
-
-    @property
-    def draft(self) -> Draft:
-        """The message that was simulated."""
-        return self.trial.draft
-
-
-def _cost(sending: Sending) -> int:
-    """Return the most that a transaction can cost, with the accounts that it must create."""
-    draft, beside = sending.draft, sending.read.beside
-    missing = sum(beside.get(address) is None for address in draft.creates)
-    return draft.fee_lamports + missing * TOKEN_ACCOUNT_RENT_LAMPORTS
 
 
 def _spent(store: Store, now_ms: int) -> tuple[int, int]:
     return store.spent_lamports(now_ms - HOUR_MS), store.spent_lamports(now_ms - 24 * HOUR_MS)
 
 
-def _outcome(decision: Decision, result: Result, reason: str, slot: int = 0) -> OutcomeSeen:
-    return OutcomeSeen(position=decision.position.address, result=result, reason=reason, slot=slot)
+def _unexpected(effect: Effect) -> InvariantError:
+    return InvariantError(f"{type(effect).__name__} is not for the executor at this point")

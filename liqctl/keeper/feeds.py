@@ -116,6 +116,19 @@ class Feeds:
         self.state.snapshot_ns = self._context.clock.monotonic_ns()
         log.debug("snapshot_taken", accounts=len(found), refused=len(refused), slot=slot)
 
+    async def load_markets(self) -> None:
+        """Read every market and its price once, and no position.
+
+        Raises:
+            RpcError: the node did not answer.
+        """
+        venue = self._context.venue
+        discriminator = venue.discriminators()["market"]
+        snapshot = await self._context.chain.program_accounts(venue.program_id, discriminator)
+        seen = [decode(venue, each.address, each, each.slot) for each in snapshot.accounts]
+        self._mailbox.put(AccountsSeen(seen=tuple(seen)))
+        await self.read(self._dependencies(seen))
+
     async def read(self, addresses: Iterable[str], *, min_context_slot: int = 0) -> None:
         """Read addresses and the Clock into the mailbox, and watch prices from now on.
 

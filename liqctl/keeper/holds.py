@@ -6,8 +6,7 @@ from pathlib import Path
 import structlog
 
 from liqctl.core.breaker import Breaker, BreakerRules
-from liqctl.core.events import OutcomeSeen, Result
-from liqctl.core.instruction import Outcome
+from liqctl.core.events import Cause, OutcomeSeen, Result
 from liqctl.keeper.context import Context
 from liqctl.ports import Store
 
@@ -29,16 +28,15 @@ class Holds:
         self._stop_file = stop_file
         self._breaker = Breaker(rules=rules)
         self._switch: str | None = None
-        self._switch_ms = 0
+        self._row_ms: int | None = None
 
     def reason(self) -> str | None:
         """Return why nothing may be signed now, or None."""
-        return self._switch or self._breaker.holds(self._context.clock.unix_ms())
+        return self._switch or self._breaker.holds(self._context.steady.ms())
 
     def pull(self) -> None:
         """Set the kill switch of this process; only a resume through the store lifts it."""
         self._switch = "kill_switch_signal"
-        self._switch_ms = self._context.clock.unix_ms()
         log.warning("kill_switch", source="signal")
 
     async def look(self) -> None:
@@ -50,35 +48,33 @@ class Holds:
         found = await self._context.store.run(_read, self._context.store.store, self._stop_file)
         before = self._switch
         row, written_ms, file_is_there = found
+        # Rows are compared with one another: the clocks of who wrote them may differ from ours.
+        rewritten = self._row_ms is not None and written_ms != self._row_ms
+        self._row_ms = written_ms
         if file_is_there:
             self._switch = "kill_switch_file"
         elif row == "stop":
             self._switch = "kill_switch_row"
-        elif before != "kill_switch_signal" or written_ms > self._switch_ms:
+        elif before != "kill_switch_signal" or rewritten:
             self._switch = None
-            if row == "run" and written_ms > self._switch_ms:
+            if row == "run" and rewritten:
                 self._breaker = self._breaker.resumed()
-                self._switch_ms = written_ms
         if self._switch != before:
             log.warning("kill_switch", state=self._switch or "lifted")
 
     def ended(self, outcome: OutcomeSeen) -> None:
         """Take in how an attempt or a decision ended."""
-        before = self._breaker
+        before, now_ms = self._breaker, self._context.steady.ms()
         if outcome.result is Result.LANDED:
-            self._breaker = before.landed()
+            self._breaker = before.lost_money(now_ms) if outcome.at_loss else before.landed()
         elif outcome.result is Result.FAILED:
-            kind = outcome.reason.partition(":")[0]
-            if kind in {Outcome.BUG, Outcome.LAYOUT}:
-                self._breaker = before.met_bug()
-            elif outcome.slot:
-                self._breaker = before.failed(self._context.clock.unix_ms())
+            self._breaker = _after_failure(before, outcome, now_ms)
         self._tell(before)
 
     def turned(self, count: int, positions: int) -> None:
         """Take in that one tick made so many positions liquidatable."""
         before = self._breaker
-        self._breaker = before.crowd(count, positions, self._context.clock.unix_ms())
+        self._breaker = before.crowd(count, positions, self._context.steady.ms())
         self._tell(before)
 
     def _tell(self, before: Breaker) -> None:
@@ -88,6 +84,18 @@ class Holds:
                 reason=self._breaker.reason,
                 until_ms=self._breaker.open_until_ms,
             )
+
+
+def _after_failure(breaker: Breaker, outcome: OutcomeSeen, now_ms: int) -> Breaker:
+    match outcome.cause:
+        case Cause.BUG:
+            return breaker.met_bug()
+        case Cause.LAYOUT:
+            return breaker.program_changed()
+        case Cause.PAUSED:
+            return breaker.program_paused(now_ms)
+        case _:
+            return breaker.failed(now_ms) if outcome.slot else breaker
 
 
 def write_switch(store: Store, now_ms: int, *, stop: bool) -> None:

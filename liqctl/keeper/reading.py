@@ -1,12 +1,10 @@
-"""The consistent fresh read before a decision is carried out, and what speaks against it."""
+"""The consistent fresh read before a decision is carried out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from liqctl.chain.client import Chain
-from liqctl.core.account import Account, Gone, Seen
-from liqctl.core.events import Decision, OutcomeSeen, Result
-from liqctl.core.guards import Limits, blocker
+from liqctl.core.account import Account, Seen
 from liqctl.core.health import Assessment
 from liqctl.core.position import Position
 from liqctl.errors import RpcMalformed
@@ -36,8 +34,12 @@ async def read_fresh(
     position: Position,
     view: Mapping[str, Seen],
     beside: Sequence[str] = (),
+    *,
+    min_context_slot: int = 0,
 ) -> FreshRead:
     """Return the position and all it depends on as one slot shows them, with the verdict.
+
+    The slot is not before `min_context_slot`, nor before what the view shows.
 
     Raises:
         RpcError: the node did not answer, or without the Clock sysvar.
@@ -46,7 +48,7 @@ async def read_fresh(
     addresses = [position.address, *venue.dependencies(position, view)]
     answer = await chain.accounts(
         [*addresses, CLOCK_SYSVAR, *beside],
-        min_context_slot=known.slot if known is not None else None,
+        min_context_slot=max(min_context_slot, known.slot if known is not None else 0) or None,
     )
     time = decode_clock(answer.by_address.get(CLOCK_SYSVAR))
     if time is None:
@@ -65,24 +67,3 @@ async def read_fresh(
         assessment=venue.assess(current, fresh, time.unix_timestamp) if current else None,
         beside={address: answer.by_address.get(address) for address in beside},
     )
-
-
-def objection(decision: Decision, read: FreshRead, limits: Limits) -> OutcomeSeen | None:
-    """Return the outcome when the fresh read does not confirm the decision, else None."""
-    address = decision.position.address
-
-    def stop(result: Result, reason: str) -> OutcomeSeen:
-        return OutcomeSeen(position=address, result=result, reason=reason, slot=read.slot)
-
-    if read.position is None or read.assessment is None:
-        gone = isinstance(read.view[address].value, Gone)
-        return stop(Result.GONE, "gone") if gone else stop(Result.REFUSED, "layout")
-    if read.position.generation != decision.position.generation:
-        return stop(Result.GONE, "reopened")
-    verdict = read.assessment
-    if verdict.liquidatable is False:
-        return stop(Result.RECOVERED, "healthy")
-    if verdict.liquidatable is None:
-        return stop(Result.REFUSED, verdict.unknown_reason or "unknown")
-    blocked = blocker(verdict, limits)
-    return stop(Result.REFUSED, blocked) if blocked is not None else None

@@ -19,17 +19,17 @@ from liqctl.keeper.context import Context
 log = structlog.get_logger(__name__)
 
 FLUSH_S = 0.25
+STATE_NS = 1_000_000_000
 PRICE_EVENT_MS = 1_000
 PENDING_MAX = 10_000
 EVENTS_KEPT = 200_000
 PRUNE_MS = 60_000
-EXCLUDED = "excluded"
 
 Row = TypeVar("Row")
 
 
 class Recorder:
-    """Gathers notices in bounded memory and writes them four times a second.
+    """Gathers notices in bounded memory and writes them four times a second, its state once.
 
     When the database fails, what is gathered stays and is tried again; the keeper signs nothing
     meanwhile, because every attempt needs a commit of its own.
@@ -49,8 +49,8 @@ class Recorder:
         self._samples: deque[InsuranceSample] = deque(maxlen=PENDING_MAX)
         self._price_event_ms: dict[str, int] = {}
         self._mirrored: dict[str, Entry] = {}
-        self._excluded: list[str] = []
         self._pruned_ms = 0
+        self._stated_ns = 0
         self._forgotten = False
         self._failing = False
         self._flushing: asyncio.Task[None] | None = None
@@ -105,7 +105,8 @@ class Recorder:
         while True:
             await self._clock.sleep(FLUSH_S)
             # Cut off in the middle, nobody would know whether a row had been written.
-            self._flushing = asyncio.create_task(self.flush(), name="flush")
+            due = self._clock.monotonic_ns() - self._stated_ns >= STATE_NS
+            self._flushing = asyncio.create_task(self.flush(state=due), name="flush")
             await asyncio.shield(self._flushing)
 
     async def end(self, timeout_s: float) -> None:
@@ -118,18 +119,21 @@ class Recorder:
         except TimeoutError:
             log.warning("events_not_written", count=len(self._events))
 
-    async def flush(self) -> None:
+    async def _put_state(self) -> None:
+        summary = json.dumps(self._summary())
+        put = self._store.store.put_state
+        await self._store.run(put, "keeper", summary, self._clock.unix_ms())
+        self._stated_ns = self._clock.monotonic_ns()
+
+    async def flush(self, *, state: bool = True) -> None:
         """Write what has gathered; a database that fails is reported once and tried again."""
         try:
             await self._forget_old_rows()
             await self._flush_rows()
             await self._flush_queue()
-            await self._flush_excluded()
             await self._prune()
-            state = json.dumps(self._summary())
-            await self._store.run(
-                self._store.store.put_state, "keeper", state, self._clock.unix_ms()
-            )
+            if state:
+                await self._put_state()
         except StoreError as error:
             self.counts["store_errors"] += 1
             if not self._failing:
@@ -165,15 +169,6 @@ class Recorder:
                 if len(rows) < PENDING_MAX:
                     rows.appendleft(row)
                 raise
-
-    async def _flush_excluded(self) -> None:
-        """Keep what people set aside, so that a restart does not take it up again."""
-        excluded = sorted(self._engine.excluded)
-        if excluded != self._excluded:
-            body = json.dumps(excluded)
-            put = self._store.store.put_state
-            await self._store.run(put, EXCLUDED, body, self._clock.unix_ms())
-            self._excluded = excluded
 
     async def _prune(self) -> None:
         """Drop the oldest events beyond what is kept, now and then."""

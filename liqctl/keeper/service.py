@@ -1,19 +1,22 @@
 """The keeper: wiring, the decide loop, supervision and the orderly end."""
 
 import asyncio
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 
 from liqctl.chain.stream import Subscriptions
+from liqctl.core.account import Seen
 from liqctl.core.breaker import BreakerRules
 from liqctl.core.engine import Engine
 from liqctl.core.events import (
     AccountsSeen,
+    Cause,
     CheckDue,
     Decision,
+    ExclusionsSeen,
     Notice,
     Ordered,
     OutcomeSeen,
@@ -21,10 +24,11 @@ from liqctl.core.events import (
     Result,
     Wanted,
 )
-from liqctl.core.guards import Limits
+from liqctl.core.guards import Limits, sol_price_of
 from liqctl.core.queue import Pacing, Queue
-from liqctl.core.record import QueueOrder
-from liqctl.errors import GuardError, LiqctlError, StoreError, invariant
+from liqctl.core.record import Exclusion, QueueRow
+from liqctl.core.sending import Rules
+from liqctl.errors import GuardError, LiqctlError, RpcError, StoreError, invariant
 from liqctl.keeper.blockhash import RecentBlockhash
 from liqctl.keeper.book import ColumnBook
 from liqctl.keeper.context import Context
@@ -34,9 +38,10 @@ from liqctl.keeper.feeds import Feeds, Intervals
 from liqctl.keeper.gate import Gate
 from liqctl.keeper.holds import Holds
 from liqctl.keeper.mailbox import Mailbox
-from liqctl.keeper.recorder import EXCLUDED, Recorder
+from liqctl.keeper.recorder import Recorder
 from liqctl.keeper.settle import Settler
 from liqctl.keeper.status import Parts, Status, status_of
+from liqctl.ports import Store
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +50,7 @@ ORDERS_S = 0.5
 WORKERS_S_MAX = 3.0
 DRAIN_S_MAX = 5.0
 WRITE_S_MAX = 1.0
+START_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +64,7 @@ class Tuning:
     breaker: BreakerRules = field(default_factory=BreakerRules)
     queue_capacity: int = 10_000
     settle_ms: int = 500
+    rebroadcast_ms: int = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +98,8 @@ class Keeper:
         self.started_slot = 0
         self.mailbox = Mailbox()
         queue = Queue(capacity=tuning.queue_capacity, pacing=tuning.pacing)
-        self.engine = Engine(context.venue, ColumnBook(), queue)
+        jump_bps_max = tuning.limits.price_jump_bps_max
+        self.engine = Engine(context.venue, ColumnBook(), queue, price_jump_bps_max=jump_bps_max)
         self.feeds = Feeds(
             context,
             self.mailbox,
@@ -99,21 +107,28 @@ class Keeper:
             accounts=streams.accounts if streams else None,
             intervals=tuning.intervals,
         )
-        self._blockhash = RecentBlockhash(context.chain, context.clock)
-        drafter = (
+        self._blockhash = RecentBlockhash(context.chain, context.clock, lambda: self.engine.slot)
+        self._drafter = (
             None
             if liquidator is None
             else Drafter(context, self._blockhash, liquidator, tuning.fees)
         )
         self.holds = Holds(context, tuning.breaker, stop_file)
-        self.settler = Settler(context, gate, self._settled, interval_ms=tuning.settle_ms)
+        rules = Rules(limits=tuning.limits, rebroadcast_ms=tuning.rebroadcast_ms)
+        self.settler = Settler(
+            context,
+            gate,
+            self._settled,
+            interval_ms=tuning.settle_ms,
+            rules=rules,
+            sol_price=self._sol_price_e6,
+        )
         self.executor = Executor(
             context,
             self.settler,
             gate=gate,
-            drafter=drafter,
-            limits=tuning.limits,
-            hold=self.holds.reason,
+            drafter=self._drafter,
+            hold=self._held,
         )
         self.recorder = Recorder(context, self.engine, lambda: self.status().as_json())
         self._insurance_s = tuning.intervals.insurance_ms / 1_000
@@ -131,7 +146,6 @@ class Keeper:
         taken = await self.settler.recover()
         if taken:
             log.info("recovered", attempts=taken)
-        await self._take_exclusions()
         await self._apply_orders()
         await self.feeds.load()
         self.absorb()
@@ -143,11 +157,8 @@ class Keeper:
         Raises:
             BaseExceptionGroup: a part of the keeper died; everything has stopped.
         """
-        try:
-            await self.start()
-        except LiqctlError:
-            await self.settler.drain(0)
-            raise
+        if not await self._started(stop):
+            return
         async with asyncio.TaskGroup() as tasks:
             parts = [
                 tasks.create_task(self.feeds.run(), name="feeds"),
@@ -158,6 +169,9 @@ class Keeper:
                 tasks.create_task(self._sample_fund(), name="insurance"),
                 tasks.create_task(self._decide(tasks), name="decide"),
             ]
+            if self._drafter is not None:
+                prices = self._drafter.prices
+                parts.append(tasks.create_task(prices.run(), name="priority_prices"))
             stopping = tasks.create_task(stop.wait(), name="stop")
             await asyncio.wait([stopping, *parts], return_when=asyncio.FIRST_COMPLETED)
             ended = [part.get_name() for part in parts if part.done()]
@@ -175,6 +189,35 @@ class Keeper:
         await self.recorder.end(WRITE_S_MAX)
         log.info("stopped", left_in_flight=len(self.settler.positions()))
 
+    async def _start_patiently(self) -> None:
+        """Start, although a node answers wrongly or not at all for some seconds."""
+        for pause_s in START_PAUSES_S:
+            try:
+                return await self.start()
+            except RpcError as error:
+                log.warning("read_failed", error=str(error), again_in_s=pause_s)
+                await self._context.clock.sleep(pause_s)
+        return await self.start()
+
+    async def _started(self, stop: asyncio.Event) -> bool:
+        """Start, unless `stop` is set meanwhile: a node that hangs must not hold up the end."""
+        starting = asyncio.create_task(self._start_patiently(), name="start")
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        try:
+            await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                await starting
+                return True
+        except LiqctlError:
+            await self.settler.drain(0)
+            raise
+        finally:
+            starting.cancel()
+            stopping.cancel()
+            await asyncio.wait([starting, stopping])
+        await self.settler.drain(0)
+        return False
+
     def status(self) -> Status:
         """Return what there is to see of the keeper now."""
         parts = Parts(
@@ -191,7 +234,7 @@ class Keeper:
     def absorb(self) -> None:
         """Apply everything in the mailbox to the engine and spread what follows."""
         for event in self.mailbox.drain():
-            notices = self.engine.apply(event, self._context.clock.unix_ms())
+            notices = self.engine.apply(event, self._context.steady.ms())
             self.recorder.note(notices)
             self._spread(notices)
             if isinstance(event, AccountsSeen) and event.received_ns:
@@ -205,6 +248,23 @@ class Keeper:
         """Return how many positions are being worked on or have an attempt in the air."""
         return len(self._working | self.settler.positions())
 
+    def _sol_price_e6(self) -> int | None:
+        return sol_price_of(self.engine.mark_prices_e6(), self._limits)
+
+    async def _held(self, position: str, view: Mapping[str, Seen]) -> str | None:
+        """Return why nothing may be signed now for a position, by the switch as it stands now.
+
+        The view is what was read afresh: a price in it may have jumped.
+
+        Raises:
+            StoreError: the switch cannot be read.
+        """
+        await self.holds.look()
+        exclusion = self.engine.exclusion(position, self._context.steady.ms())
+        excluded = None if exclusion is None else exclusion.text
+        jumped = "price_jumped" if self.engine.price_jumped(view) else None
+        return self.holds.reason() or excluded or jumped
+
     async def _decide(self, tasks: asyncio.TaskGroup) -> None:
         """Drain the mailbox at the keeper's own pace and start what is due."""
         while True:
@@ -215,7 +275,7 @@ class Keeper:
     def _start_due(self, tasks: asyncio.TaskGroup) -> None:
         if self.holds.reason() is not None:
             return
-        now_ms = self._context.clock.unix_ms()
+        now_ms = self._context.steady.ms()
         while len(self._working) + self.settler.unconfirmed() < self._limits.in_flight_max:
             decision = self.engine.next(now_ms)
             if decision is None:
@@ -238,6 +298,7 @@ class Keeper:
             outcome = OutcomeSeen(
                 position=address,
                 result=Result.FAILED,
+                cause=_cause_of(error),
                 reason=f"{_failure_class(error)}:{error}",
                 jitter_permille=int(self._context.rng.random() * 1_000),
             )
@@ -266,6 +327,8 @@ class Keeper:
         """An attempt ended; what it changed is read again before it is judged again."""
         self.holds.ended(outcome)
         self.mailbox.put(outcome)
+        if outcome.cause is Cause.RETRY and self._drafter is not None:
+            self._drafter.forget_units()
         fund = self._context.venue.insurance_address()
         touched = [outcome.position, *([fund] if fund is not None else [])]
         self.feeds.want(touched, min_context_slot=outcome.slot)
@@ -285,23 +348,33 @@ class Keeper:
                 self.recorder.counts["store_errors"] += 1
 
     async def _apply_orders(self) -> None:
+        await self.holds.look()
         store = self._context.store
-        for row in await store.run(store.store.take_orders):
+        now_ms = self._context.clock.unix_ms()
+        rows, exclusions = await store.run(_orders, store.store, now_ms)
+        for row in rows:
             if row.order is not None:
                 self.mailbox.put(Ordered(position=row.position, order=row.order))
-        await self.holds.look()
-
-    async def _take_exclusions(self) -> None:
-        """Set aside again what was set aside before the restart."""
-        store = self._context.store
-        kept = await store.run(store.store.state, EXCLUDED)
-        for position in json.loads(kept[0]) if kept is not None else []:
-            self.mailbox.put(Ordered(position=position, order=QueueOrder.DROP))
+        self.mailbox.put(ExclusionsSeen(exclusions=tuple(exclusions)))
 
     async def _sample_fund(self) -> None:
         while True:
             await self._context.clock.sleep(self._insurance_s)
             self.recorder.sample_fund()
+
+
+def _orders(store: Store, now_ms: int) -> tuple[list[QueueRow], list[Exclusion]]:
+    return store.take_orders(now_ms), store.exclusions()
+
+
+def _cause_of(error: LiqctlError) -> Cause:
+    match error:
+        case StoreError():
+            return Cause.STORE
+        case RpcError():
+            return Cause.RPC
+        case _:
+            return Cause.GUARD
 
 
 def _failure_class(error: LiqctlError) -> str:

@@ -3,62 +3,87 @@
 import asyncio
 import json
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 import structlog
 
 from liqctl.chain.answers import Commitment, Landed, Status
-from liqctl.chain.expiry import prove_expiry
+from liqctl.chain.expiry import Proof, prove_expiry
 from liqctl.chain.rpc import NO_HISTORY
 from liqctl.chain.send_answer import SendKind
-from liqctl.core.events import OutcomeSeen, Result
-from liqctl.core.instruction import Failure, Outcome
-from liqctl.core.intent import (
-    Attempt,
-    AttemptState,
-    Claim,
-    Ending,
-    IntentRequest,
-    IntentState,
-    Next,
-    after_status,
-)
+from liqctl.core.events import Cause, OutcomeSeen
+from liqctl.core.guards import landed_at_loss
+from liqctl.core.instruction import Failure
+from liqctl.core.intent import Attempt, AttemptState, Claim, Ending, IntentRequest
 from liqctl.core.record import FailureRow, Liquidation
-from liqctl.errors import RpcError, RpcMalformed, RpcRefused, StoreBusy, StoreError, invariant
+from liqctl.core.sending import Rules, Sending, resume, step
+from liqctl.core.sending_events import (
+    Answered,
+    Effect,
+    End,
+    Ended,
+    Event,
+    LeaseLost,
+    LedgerRead,
+    Looked,
+    Note,
+    Noted,
+    ProveExpiry,
+    Proven,
+    ReadLedger,
+    Report,
+    Send,
+)
+from liqctl.errors import (
+    InvariantError,
+    RpcError,
+    RpcMalformed,
+    RpcRefused,
+    StoreBusy,
+    StoreError,
+    present,
+)
 from liqctl.keeper.context import Context, failure_text
 from liqctl.keeper.gate import Gate
+from liqctl.keeper.late import fill_in
 from liqctl.keeper.rows import failure_row, liquidate_index_of, liquidation_row
 
 log = structlog.get_logger(__name__)
 
 LEASE_MS = 20_000
 RENEW_MS = 5_000
-REBROADCAST_MS = 2_000
 RESCUE_MS = 2_000
+FILL_IN_MS = 15_000
 STATUS_BATCH = 256
-LANDED_READS_MAX = 10
 LATENCIES_KEPT = 10_000
-LOST = frozenset({Outcome.GONE, Outcome.HEALTHY})
 STOP_SENDING = frozenset({SendKind.HOPELESS, SendKind.BROKE, SendKind.REJECTED_BUG})
 
 
 @dataclass(slots=True, kw_only=True)
 class Live:
-    """An attempt in the air and what is known of it since the last look."""
+    """An attempt in the air: its state, and what the effects have brought since the last look."""
 
-    attempt: Attempt
-    claim: Claim
+    state: Sending
     request: IntentRequest
     latency_us: int | None = None
-    sent_ms: int = 0
     renewed_ms: int = 0
-    landed_reads: int = 0
-    confirmed: bool = False
-    rebroadcast: bool = True
-    preflight: Failure | None = None
+    status: Status | None = None
+    landed: Landed | None = None
+    proof: Proof | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    at_loss: bool = False
     outcome: OutcomeSeen | None = None
+
+    @property
+    def attempt(self) -> Attempt:
+        """The attempt as the store has it."""
+        return present(self.state.attempt, "a live attempt without one")
+
+    @property
+    def claim(self) -> Claim:
+        """The claim under which it was recorded or taken up."""
+        return present(self.state.claim, "a live attempt without a claim")
 
 
 class Settler:
@@ -74,8 +99,13 @@ class Settler:
         deliver: Callable[[OutcomeSeen], None],
         *,
         interval_ms: int = 500,
+        rules: Rules | None = None,
+        sol_price: Callable[[], int | None] = lambda: None,
     ) -> None:
-        """Settle for the context's owner; without a gate nothing is rebroadcast."""
+        """Settle for the context's owner; without a gate nothing is rebroadcast.
+
+        `sol_price` is in 1e-6 quote: fees are lamports, rewards are not.
+        """
         self._context = context
         self._chain = context.chain
         self._store = context.store
@@ -83,10 +113,13 @@ class Settler:
         self._gate = gate
         self._deliver = deliver
         self._interval_s = interval_ms / 1_000
+        self.rules = rules or Rules()
+        self.sol_price = sol_price
         self._live: dict[str, Live] = {}
         # Being recorded by this process: on record already, perhaps, but not for others to rescue.
         self.expected: set[str] = set()
         self._rescued_ms = 0
+        self._filled_in_ms = 0
         self.counts: Counter[str] = Counter()
         self.latencies_us: deque[int] = deque(maxlen=LATENCIES_KEPT)
 
@@ -100,7 +133,9 @@ class Settler:
         One that a node has refused for good stays live until its expiry is proven, a minute or so;
         it must not keep the place of one that can land.
         """
-        return sum(not live.confirmed and live.rebroadcast for live in self._live.values())
+        return sum(
+            not live.state.confirmed and live.state.rebroadcast for live in self._live.values()
+        )
 
     def positions(self) -> set[str]:
         """Return the positions with a live attempt."""
@@ -122,22 +157,22 @@ class Settler:
             )
             if known is None or claim is None:
                 continue
-            live = Live(attempt=attempt, claim=claim, request=known[0])
-            if attempt.state is AttemptState.SIGNED:
-                await self._store.run(store.mark_sent, attempt.signature, now_ms)
-                live.attempt = replace(attempt, state=AttemptState.SENT)
+            request = known[0]
+            state, effects = resume(claim, attempt, request.generation, self.rules)
+            live = Live(state=state, request=request)
+            await self._drive(live, effects)
             self._live[attempt.signature] = live
             taken += 1
             log.info("attempt_recovered", position=attempt.position, signature=attempt.signature)
         return taken
 
-    async def launch(self, live: Live) -> None:
+    async def launch(self, live: Live, effects: tuple[Effect, ...]) -> None:
         """Send a recorded attempt for the first time and watch it from now on."""
         self._live[live.attempt.signature] = live
         self.expected.discard(live.attempt.signature)
         if live.latency_us is not None:
             self.latencies_us.append(live.latency_us)
-        await self._send(live, first=True)
+        await self._drive(live, effects)
         log.info(
             "transaction_submitted",
             position=live.attempt.position,
@@ -153,6 +188,7 @@ class Settler:
             await self._clock.sleep(self._interval_s)
             try:
                 await self._rescue()
+                await self._fill_in()
                 if self._live:
                     await self.settle_once()
             except StoreError as error:
@@ -160,10 +196,16 @@ class Settler:
                 log.warning("settling_waits", error=str(error))
 
     async def _rescue(self) -> None:
-        now_ms = self._clock.unix_ms()
+        now_ms = self._context.steady.ms()
         if now_ms - self._rescued_ms >= RESCUE_MS:
             self._rescued_ms = now_ms
             await self.recover()
+
+    async def _fill_in(self) -> None:
+        now_ms = self._context.steady.ms()
+        if now_ms - self._filled_in_ms >= FILL_IN_MS:
+            self._filled_in_ms = now_ms
+            self.counts["filled_in"] += await fill_in(self._context)
 
     async def settle_once(self) -> None:
         """Look once at every live attempt and do what follows; a node's error waits for later."""
@@ -207,178 +249,171 @@ class Settler:
             log.warning("attempt_waits", signature=live.attempt.signature, error=str(error))
 
     async def _follow(self, live: Live, status: Status | None, height: int) -> None:
-        """Do what one status answer calls for."""
-        attempt, now_ms = live.attempt, self._clock.unix_ms()
-        if status is not None and status.level is not Commitment.PROCESSED:
-            live.confirmed = True
-        step = after_status(
-            attempt.state,
+        """Do what one look at the cluster calls for."""
+        live.status = status
+        look = Looked(
             level=None if status is None else status.level.value,
-            past_last_valid_height=height > attempt.last_valid_block_height,
-            rebroadcast_due=live.rebroadcast and now_ms - live.sent_ms >= REBROADCAST_MS,
+            slot=0 if status is None else status.slot,
+            finalized_height=height,
+            now_ms=self._context.steady.ms(),
         )
-        store = self._store.store
-        match step:
-            case Next.WAIT:
-                return
-            case Next.REBROADCAST:
-                await self._send(live, first=False)
-            case Next.NOTE_SEEN if status is not None:
-                level = status.level.value
-                await self._store.run(store.mark_seen, attempt.signature, status.slot, level)
-                live.attempt = replace(attempt, state=AttemptState.SEEN, seen_slot=status.slot)
-                log.info("transaction_seen", signature=attempt.signature, level=level)
-            case Next.NOTE_UNSEEN:
-                await self._store.run(store.mark_unseen, attempt.signature)
-                live.attempt = replace(attempt, state=AttemptState.SENT)
-                live.confirmed = False
-            case Next.FINISH if status is not None:
-                await self._finish(live, status)
-            case Next.PROVE_EXPIRY:
-                await self._expire(live)
-            case _:
-                invariant(False, f"{step} without a status")
+        live.state, effects = step(live.state, look)
+        await self._drive(live, effects)
 
-    async def _send(self, live: Live, *, first: bool) -> None:
+    async def _drive(self, live: Live, effects: Iterable[Effect]) -> None:
+        """Perform effects and what follows from them; one that fails comes again by a later look."""
+        waiting = deque(effects)
+        while waiting:
+            event = await self._perform(live, waiting.popleft())
+            if event is not None:
+                live.state, following = step(live.state, event)
+                waiting.extend(following)
+
+    async def _perform(self, live: Live, effect: Effect) -> Event | None:
+        match effect:
+            case Send():
+                return await self._send(live, effect)
+            case Note():
+                return await self._note(live, effect)
+            case ReadLedger():
+                return await self._read_ledger(live)
+            case ProveExpiry():
+                return await self._prove(live)
+            case End():
+                return await self._end(live, effect)
+            case Report():
+                self._close(live, effect)
+            case _:
+                raise InvariantError(f"{type(effect).__name__} is not for the settler")
+        return None
+
+    async def _send(self, live: Live, effect: Send) -> Event | None:
         """Put recorded bytes on the wire; every answer means that they may have arrived."""
         if self._gate is None:
-            return
+            return None
+        attempt = live.attempt
         answer = await self._gate.send(
-            live.attempt.raw, first=first, min_context_slot=live.attempt.min_context_slot
+            attempt.raw, first=effect.first, min_context_slot=attempt.min_context_slot
         )
-        now_ms = self._clock.unix_ms()
-        live.sent_ms = now_ms
-        live.rebroadcast = answer.kind not in STOP_SENDING
-        live.preflight = answer.failure or live.preflight
         if answer.kind not in {SendKind.SENT, SendKind.SEEN_ALREADY}:
             self.counts[f"send_{answer.kind}"] += 1
-            log.warning("send_answered", signature=live.attempt.signature, answer=str(answer.kind))
-        try:
-            await self._store.run(self._store.store.mark_sent, live.attempt.signature, now_ms)
-        except StoreError as error:
-            # The bytes have left all the same, and after a restart SIGNED counts as sent.
-            self.counts["store_errors"] += 1
-            log.warning("send_not_marked", signature=live.attempt.signature, error=str(error))
-            return
-        if live.attempt.state is AttemptState.SIGNED:
-            live.attempt = replace(live.attempt, state=AttemptState.SENT)
-
-    async def _finish(self, live: Live, status: Status) -> None:
-        """Write the end of a finalized attempt with all that the ledger tells about it."""
-        landed = await self._landed(live)
-        if landed is None and live.landed_reads < LANDED_READS_MAX:
-            return
-        fee = landed.fee_lamports if landed is not None else None
-        if status.failure is None:
-            ending = Ending(
-                state=AttemptState.FINALIZED_OK, final_slot=status.slot, fee_lamports=fee
-            )
-            row = self._liquidation(live, status.slot, landed)
-            await self._end(live, ending, liquidation=row, intent=IntentState.DONE)
-            self.counts["full" if row.is_full_liquidation else "partial"] += 1
-            log.info("transaction_confirmed", position=row.position_pubkey, slot=status.slot)
-            self._close(live, Result.LANDED, "landed", status.slot)
-            return
-        failure = replace(status.failure, logs=landed.logs if landed is not None else ())
-        ending = Ending(
-            state=AttemptState.FINALIZED_ERR,
-            final_slot=status.slot,
-            fee_lamports=fee,
-            error_json=json.dumps({"name": failure.name, "code": failure.code}),
+            log.warning("send_answered", signature=attempt.signature, answer=str(answer.kind))
+        preflight = None
+        if answer.failure is not None and answer.kind in STOP_SENDING:
+            index = liquidate_index_of(live.request)
+            preflight = self._context.outcome_of(answer.failure, index)
+        return Answered(
+            now_ms=self._context.steady.ms(),
+            hopeless=answer.kind in STOP_SENDING,
+            preflight=preflight,
         )
-        await self._failed(live, ending, failure, status.slot)
 
-    async def _landed(self, live: Live) -> Landed | None:
-        """Return what the ledger tells, or None while, or because, this node does not tell it."""
-        landed = None
+    async def _note(self, live: Live, effect: Note) -> Event | None:
+        """Write a live state; the bytes are out whether or not it can be written."""
+        store, signature = self._store.store, live.attempt.signature
+        if effect.state is AttemptState.SEEN:
+            slot, level = effect.slot or 0, effect.level or ""
+            await self._store.run(store.mark_seen, signature, slot, level)
+            log.info("transaction_seen", signature=signature, level=level)
+        elif live.attempt.state is AttemptState.SEEN:
+            await self._store.run(store.mark_unseen, signature)
+        else:
+            try:
+                await self._store.run(store.mark_sent, signature, self._clock.unix_ms())
+            except StoreError as error:
+                # After a restart SIGNED counts as sent.
+                self.counts["store_errors"] += 1
+                log.warning("send_not_marked", signature=signature, error=str(error))
+                return None
+        return Noted(state=effect.state, slot=effect.slot)
+
+    async def _read_ledger(self, live: Live) -> Event:
+        """Ask what the ledger tells; a node that has or shows no history tells nothing."""
+        status = present(live.status, "a ledger read without a status")
         try:
-            landed = await self._chain.transaction(live.attempt.signature)
+            live.landed = await self._chain.transaction(live.attempt.signature)
         except RpcError as error:
             hidden = isinstance(error, RpcRefused) and error.code == NO_HISTORY
             if not hidden and not isinstance(error, RpcMalformed):
                 raise
             log.warning("transaction_not_shown", error=str(error))
-        live.landed_reads += 1
-        return landed
+        if status.failure is None:
+            return LedgerRead(told=live.landed is not None)
+        index = liquidate_index_of(live.request)
+        outcome = self._context.outcome_of(self._failure_of(live, status), index)
+        text = failure_text(status.failure)
+        return LedgerRead(told=live.landed is not None, outcome=outcome, text=text)
 
-    async def _failed(self, live: Live, ending: Ending, failure: Failure, slot: int) -> None:
-        """Write a failure on chain; one that somebody else caused is a lost race, no failure."""
-        outcome = self._context.outcome_of(failure, liquidate_index_of(live.request))
-        if outcome in LOST:
-            await self._lost(live, ending, outcome, slot)
-            return
-        reason = f"{outcome}:{failure_text(failure)}"
-        row = self._failure(live, outcome.value, reason, slot)
-        await self._end(live, ending, failure=row)
-        self.counts["failed"] += 1
-        self._close(live, Result.FAILED, reason, slot)
-
-    async def _lost(self, live: Live, ending: Ending, outcome: Outcome, slot: int) -> None:
-        """Write that somebody else was first, or the price turned."""
-        row = self._failure(live, "lost_race", outcome.value, slot)
-        await self._end(live, ending, failure=row, intent=IntentState.GONE)
-        self.counts["lost_races"] += 1
-        self._close(live, Result.LOST_RACE, outcome.value, slot)
-
-    async def _expire(self, live: Live) -> None:
-        """End an attempt that can no longer land, once that is proven."""
-        proof = await prove_expiry(self._chain, live.attempt)
-        if proof is None:
+    async def _prove(self, live: Live) -> Event | None:
+        live.proof = await prove_expiry(self._chain, live.attempt)
+        if live.proof is None:
             self.counts["unproven_expiry"] += 1
-            return
-        unsent = live.attempt.state is AttemptState.SIGNED
-        state = AttemptState.VOID if unsent else AttemptState.EXPIRED
-        ending = Ending(state=state, proof_json=proof.json)
-        if live.preflight is not None:
-            index = liquidate_index_of(live.request)
-            outcome = self._context.outcome_of(live.preflight, index)
-            if outcome in LOST:
-                await self._lost(live, ending, outcome, proof.slot)
-                return
-        row = self._failure(live, "expired", "the blockhash expired before it landed", None)
-        await self._end(live, ending, failure=row)
-        self.counts["expired"] += 1
-        self._close(live, Result.FAILED, "expired", 0)
+            return None
+        return Proven(slot=live.proof.slot)
 
-    async def _end(
-        self,
-        live: Live,
-        ending: Ending,
-        *,
-        liquidation: Liquidation | None = None,
-        failure: FailureRow | None = None,
-        intent: IntentState | None = None,
-    ) -> None:
-        store, now_ms = self._store.store, self._clock.unix_ms()
+    async def _end(self, live: Live, effect: End) -> Event:
+        """Write the end of an attempt and all that follows from it in one commit."""
+        liquidation, failure = None, None
+        if effect.state is AttemptState.FINALIZED_OK:
+            liquidation = self._liquidation(live, effect.stop.slot)
+            cost = live.attempt.max_cost_lamports
+            if liquidation.fee_lamports is not None:
+                cost = liquidation.fee_lamports
+            reward, sol_price_e6 = liquidation.liquidator_reward, self.sol_price()
+            live.at_loss = landed_at_loss(reward, cost, sol_price_e6)
+        else:
+            failure = self._failure(live, effect)
         await self._store.run(
-            store.end_attempt,
+            self._store.store.end_attempt,
             live.attempt.signature,
-            ending,
+            self._ending(live, effect),
             liquidation=liquidation,
             failure=failure,
-            intent_state=intent,
-            now_ms=now_ms,
+            intent_state=effect.intent,
+            now_ms=self._clock.unix_ms(),
         )
-        if intent is None:
-            await self._store.run(store.release, live.claim, now_ms)
+        self._count(effect, liquidation)
+        return Ended()
 
-    def _close(self, live: Live, result: Result, reason: str, slot: int) -> None:
+    def _ending(self, live: Live, effect: End) -> Ending:
+        status, landed = live.status, live.landed
+        error_json = None
+        if effect.state is AttemptState.FINALIZED_ERR:
+            failure = self._failure_of(live, present(status, "a failure without a status"))
+            error_json = json.dumps({"name": failure.name, "code": failure.code})
+        expired = effect.state in {AttemptState.EXPIRED, AttemptState.VOID}
+        return Ending(
+            state=effect.state,
+            final_slot=live.state.final_slot,
+            fee_lamports=None if expired or landed is None else landed.fee_lamports,
+            error_json=error_json,
+            proof_json=present(live.proof, "expired without a proof").json if expired else None,
+        )
+
+    def _count(self, effect: End, liquidation: Liquidation | None) -> None:
+        if liquidation is not None:
+            self.counts["full" if liquidation.is_full_liquidation else "partial"] += 1
+            position, slot = liquidation.position_pubkey, liquidation.slot
+            log.info("transaction_confirmed", position=position, slot=slot)
+        elif effect.stop.cause is Cause.LOST_RACE:
+            self.counts["lost_races"] += 1
+        else:
+            finalized = effect.state is AttemptState.FINALIZED_ERR
+            self.counts["failed" if finalized else "expired"] += 1
+
+    def _close(self, live: Live, report: Report) -> None:
         del self._live[live.attempt.signature]
-        live.outcome = OutcomeSeen(
-            position=live.attempt.position,
-            result=result,
-            reason=reason,
-            slot=slot,
-            jitter_permille=int(self._context.rng.random() * 1_000),
+        live.outcome = self._context.outcome_seen(
+            live.attempt.position, report.stop, at_loss=live.at_loss
         )
         live.ended.set()
         self._deliver(live.outcome)
 
-    def _liquidation(self, live: Live, slot: int, landed: Landed | None) -> Liquidation:
-        attempt = replace(live.attempt, seen_slot=slot)
+    def _liquidation(self, live: Live, slot: int) -> Liquidation:
+        landed = live.landed
         told = self._context.venue.effects(landed.logs) if landed is not None else None
         return liquidation_row(
-            attempt,
+            replace(live.attempt, seen_slot=slot),
             live.request,
             landed,
             told,
@@ -386,20 +421,35 @@ class Settler:
             latency_us=live.latency_us,
         )
 
-    def _failure(self, live: Live, failure_class: str, detail: str, slot: int | None) -> FailureRow:
-        now_ms = self._clock.unix_ms()
-        return failure_row(live.attempt, failure_class, detail, slot=slot, now_ms=now_ms)
+    def _failure(self, live: Live, effect: End) -> FailureRow:
+        stop = effect.stop
+        detail = stop.reason
+        if stop.cause is Cause.EXPIRED:
+            detail = "the blockhash expired before it landed"
+        return failure_row(
+            live.attempt,
+            stop.cause.value,
+            detail,
+            slot=stop.slot or None,
+            now_ms=self._clock.unix_ms(),
+        )
+
+    def _failure_of(self, live: Live, status: Status) -> Failure:
+        """Return a failure on chain with the logs that the ledger told."""
+        failure = present(status.failure, "a failure that is none")
+        return replace(failure, logs=live.landed.logs if live.landed is not None else ())
 
     async def _renew(self) -> None:
         """Keep the leases of what is in the air."""
-        now_ms = self._clock.unix_ms()
+        steady_ms, now_ms = self._context.steady.ms(), self._clock.unix_ms()
         for live in list(self._live.values()):
-            if now_ms - live.renewed_ms >= RENEW_MS:
+            if steady_ms - live.renewed_ms >= RENEW_MS:
                 renew = self._store.store.renew
-                live.renewed_ms = now_ms
+                live.renewed_ms = steady_ms
                 if not await self._store.run(renew, live.claim, now_ms, LEASE_MS):
                     log.warning("lease_lost", signature=live.attempt.signature)
-                    self._close(live, Result.REFUSED, "held_by_another", 0)
+                    live.state, effects = step(live.state, LeaseLost())
+                    await self._drive(live, effects)
 
 
 def _batches(items: list[Live], size: int) -> list[list[Live]]:

@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+
+import msgspec
 
 from liqctl.core.engine import Engine
 from liqctl.core.events import Coverage
@@ -65,7 +67,8 @@ class Status:
 
     def as_json(self) -> dict[str, object]:
         """Return plain values for JSON."""
-        return asdict(self)
+        plain: dict[str, object] = msgspec.to_builtins(self)
+        return plain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

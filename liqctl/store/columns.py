@@ -9,6 +9,7 @@ from typing import Any
 from liqctl.core.intent import Attempt, AttemptState, IntentRequest
 from liqctl.core.record import (
     EventRow,
+    Exclusion,
     FailureRow,
     InsuranceSample,
     Liquidation,
@@ -31,6 +32,7 @@ LIQUIDATION_AMOUNTS = (
     "generation",
 )
 INSURANCE_AMOUNTS = ("balance", "bad_debt_covered", "bad_debt_uncovered")
+EXCLUDED = "excluded:"
 
 Row = Mapping[str, Any]
 
@@ -166,3 +168,24 @@ def queue_row_of(row: Row) -> QueueRow:
 def event_of(row: Row) -> EventRow:
     """Return the entry in a row of `events`."""
     return EventRow(**dict(row))
+
+
+def exclusion_name(position: str) -> str:
+    """Return the name of the state that holds the exclusion of a position."""
+    return f"{EXCLUDED}{position}"
+
+
+def exclusion_json(exclusion: Exclusion) -> str:
+    """Return an exclusion as the state holds it."""
+    return json.dumps({"reason": exclusion.reason, "until_ms": exclusion.until_ms})
+
+
+def exclusion_of(row: Row) -> Exclusion:
+    """Return the exclusion in a row of `state`."""
+    held = json.loads(row["value_json"])
+    return Exclusion(
+        position=row["name"].removeprefix(EXCLUDED),
+        reason=held["reason"],
+        since_ms=row["at_ms"],
+        until_ms=held["until_ms"],
+    )

@@ -17,7 +17,9 @@ from liqctl.core.intent import (
     IntentState,
 )
 from liqctl.core.record import (
+    DROPPED,
     EventRow,
+    Exclusion,
     FailureRow,
     InsuranceSample,
     Liquidation,
@@ -31,6 +33,18 @@ from liqctl.store.columns import intent_key, liquidation_event, read_health, sto
 ENDED = frozenset({IntentState.DONE, IntentState.GONE, IntentState.FAILED})
 CLAIMABLE = frozenset({IntentState.NEW, IntentState.OPEN})
 EXPIRED = frozenset({AttemptState.EXPIRED, AttemptState.VOID})
+FINALIZED = frozenset({AttemptState.FINALIZED_OK, AttemptState.FINALIZED_ERR})
+TOLD_LATER = (
+    "liquidated_size",
+    "liquidation_price",
+    "liquidator_reward",
+    "bad_debt",
+    "bad_debt_uncovered",
+    "fund_delta",
+    "is_full_liquidation",
+    "timestamp",
+    "fee_lamports",
+)
 PRUNE_BATCH = 10_000
 
 
@@ -100,6 +114,7 @@ class MemoryStore:
         self._last_seq = 0
         self._samples: list[InsuranceSample] = []
         self._queue: dict[str, QueueRow] = {}
+        self._exclusions: dict[str, Exclusion] = {}
         self._state: dict[str, tuple[str, int]] = {}
 
     def close(self) -> None:
@@ -128,7 +143,8 @@ class MemoryStore:
         if not 0 < intent_id <= len(self._intents):
             return None
         intent = self._intents[intent_id - 1]
-        free = intent.owner in {None, owner} or intent.lease_until <= now_ms
+        over = not now_ms < intent.lease_until <= now_ms + lease_ms
+        free = intent.owner in {None, owner} or over
         if intent.state not in CLAIMABLE or not free:
             return None
         intent.owner, intent.fence, intent.lease_until = owner, intent.fence + 1, now_ms + lease_ms
@@ -138,7 +154,18 @@ class MemoryStore:
             owner=owner,
             fence=intent.fence,
             attempts=len(intent.attempts),
+            read_slot_min=self._read_slot_min(intent.request),
         )
+
+    def _read_slot_min(self, request: IntentRequest) -> int:
+        place = (request.program, request.position)
+        ended = [
+            attempt.ending.final_slot or 0
+            for attempt in self._attempts.values()
+            if attempt.ending is not None
+            and (attempt.intent.request.program, attempt.intent.request.position) == place
+        ]
+        return max(ended, default=0)
 
     def renew(self, claim: Claim, now_ms: int, lease_ms: int) -> bool:
         """Extend the lease; False when it has ended or is somebody else's."""
@@ -241,7 +268,9 @@ class MemoryStore:
         before, repeated = (kept.row, kept.ending), kept.row.state is ending.state
         kept.row = replace(kept.row, state=ending.state)
         kept.ending = _filled(kept.ending, ending)
-        if intent_state is not None and not repeated:
+        if intent_state is None and not repeated:
+            kept.intent.owner, kept.intent.lease_until = None, 0
+        elif intent_state is not None and not repeated:
             try:
                 kept.intent.move(intent_state, "" if failure is None else failure.failure_class)
             except StoreError:
@@ -265,6 +294,29 @@ class MemoryStore:
         """Return every attempt that is not terminal, oldest first."""
         live = [kept.row for kept in self._attempts.values() if kept.row.state in LIVE]
         return sorted(live, key=lambda row: (row.signed_ms, row.intent_id, row.n))
+
+    def unpriced_attempts(self, limit: int) -> list[Attempt]:
+        """Return final attempts whose fee no node has told yet, newest first."""
+        found = [
+            kept.row
+            for kept in self._attempts.values()
+            if kept.row.state in FINALIZED
+            and kept.ending is not None
+            and kept.ending.fee_lamports is None
+        ]
+        return sorted(found, key=lambda row: -row.signed_ms)[: max(0, limit)]
+
+    def price_attempt(
+        self, signature: str, fee_lamports: int, liquidation: Liquidation | None
+    ) -> None:
+        """Fill in what the ledger told later; what is known already stays."""
+        kept = self._attempts.get(signature)
+        if kept is not None and kept.ending is not None and kept.ending.fee_lamports is None:
+            kept.ending = replace(kept.ending, fee_lamports=fee_lamports)
+        known = self._liquidations.get(signature)
+        if liquidation is not None and known is not None and known.fee_lamports is None:
+            told = {name: getattr(liquidation, name) for name in TOLD_LATER}
+            self._liquidations[signature] = replace(known, **told)
 
     def intent_of(self, signature: str) -> tuple[IntentRequest, int, str] | None:
         """Return request, id and state of the intent that an attempt belongs to."""
@@ -345,15 +397,41 @@ class MemoryStore:
         self._queue[position] = replace(self._queue[position], order=order)
         return True
 
-    def take_orders(self) -> list[QueueRow]:
-        """Return rows with an order and clear the orders (dropped rows are deleted)."""
+    def take_orders(self, now_ms: int) -> list[QueueRow]:
+        """Return rows with an order and carry out what outlasts the rows, or nothing of it."""
         taken = [row for row in self.queue() if row.order is not None]
         for row in taken:
+            position = row.position
+            self._queue[position] = replace(row, order=None)
             if row.order is QueueOrder.DROP:
-                del self._queue[row.position]
-            else:
-                self._queue[row.position] = replace(row, order=None)
+                del self._queue[position]
+                dropped = Exclusion(position=position, reason=DROPPED, since_ms=now_ms)
+                self._exclusions[position] = dropped
+            elif row.order is QueueOrder.RETRY:
+                self._exclusions.pop(position, None)
         return taken
+
+    def exclude(self, exclusion: Exclusion) -> None:
+        """Keep an exclusion in place of an earlier one; a retry that waits is cancelled."""
+        held = [each for each in self._exclusions.values() if each.holds(exclusion.since_ms)]
+        self._exclusions = {each.position: each for each in (*held, exclusion)}
+        self._cancel(exclusion.position, QueueOrder.RETRY)
+
+    def include(self, position: str) -> bool:
+        """Forget an exclusion, and a drop that waits; False when there was neither."""
+        cancelled = self._cancel(position, QueueOrder.DROP)
+        return self._exclusions.pop(position, None) is not None or cancelled
+
+    def exclusions(self) -> list[Exclusion]:
+        """Return what is excluded, by position; some may have run out."""
+        return [self._exclusions[position] for position in sorted(self._exclusions)]
+
+    def _cancel(self, position: str, order: QueueOrder) -> bool:
+        row = self._queue.get(position)
+        waiting = row is not None and row.order is order
+        if row is not None and waiting:
+            self._queue[position] = replace(row, order=None)
+        return waiting
 
     def queue(self) -> list[QueueRow]:
         """Return all rows, least health first."""

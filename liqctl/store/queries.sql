@@ -27,7 +27,11 @@ INSERT INTO intent (
 UPDATE intent SET owner = :owner, fence = fence + 1, lease_until = :lease_until, updated = :now_ms
 WHERE id = :intent_id
     AND state IN ('NEW', 'OPEN')
-    AND (owner IS NULL OR owner = :owner OR lease_until <= :now_ms)
+    AND (
+        owner IS NULL OR owner = :owner OR lease_until <= :now_ms
+        -- None is granted for longer: the clock that wrote it has been set back since.
+        OR lease_until > :lease_until
+    )
 RETURNING key, fence, (SELECT COUNT(*) FROM attempt WHERE intent_id = intent.id) AS attempts;
 
 -- name: refresh_decision(intent_id, request)!
@@ -44,6 +48,17 @@ WHERE id = :claim.intent_id
 -- name: release_lease(claim, now_ms)!
 UPDATE intent SET owner = NULL, lease_until = 0, updated = :now_ms
 WHERE id = :claim.intent_id AND owner = :claim.owner AND fence = :claim.fence;
+
+-- name: read_slot_min(intent_id)^
+-- By this slot every attempt for the position that is not live was final or proven absent.
+SELECT COALESCE(MAX(a.final_slot), 0) AS slot
+FROM intent AS mine
+    INNER JOIN intent AS i ON i.program = mine.program AND i.position = mine.position
+    INNER JOIN attempt AS a ON a.intent_id = i.id
+WHERE mine.id = :intent_id;
+
+-- name: free_intent(intent_id, now_ms)!
+UPDATE intent SET owner = NULL, lease_until = 0, updated = :now_ms WHERE id = :intent_id;
 
 -- name: insert_attempt(claim, attempt, now_ms)!
 -- Ownership and insert are one statement: asking first and inserting then would be a race.
@@ -120,6 +135,29 @@ SELECT a.*, i.position
 FROM attempt AS a INNER JOIN intent AS i ON i.id = a.intent_id
 WHERE a.state IN ('SIGNED', 'SENT', 'SEEN')
 ORDER BY a.signed_ms + 0, a.intent_id, a.n;
+
+-- name: unpriced_attempts(limit)
+SELECT a.*, i.position
+FROM attempt AS a INNER JOIN intent AS i ON i.id = a.intent_id
+WHERE a.state IN ('FINALIZED_OK', 'FINALIZED_ERR') AND a.fee_paid IS NULL
+ORDER BY a.signed_ms DESC
+LIMIT :limit;
+
+-- name: price_attempt(signature, fee_lamports)!
+UPDATE attempt SET fee_paid = :fee_lamports WHERE sig = :signature AND fee_paid IS NULL;
+
+-- name: correct_liquidation(row, amount)!
+UPDATE liquidations SET
+    liquidated_size = :amount.liquidated_size,
+    liquidation_price = :amount.liquidation_price,
+    liquidator_reward = :amount.liquidator_reward,
+    bad_debt = :amount.bad_debt,
+    bad_debt_uncovered = :amount.bad_debt_uncovered,
+    fund_delta = :amount.fund_delta,
+    is_full_liquidation = :row.is_full_liquidation,
+    timestamp = :row.timestamp,
+    fee_lamports = :row.fee_lamports
+WHERE signature = :row.signature AND fee_lamports IS NULL;
 
 -- name: intent_of(signature)^
 SELECT i.* FROM attempt AS a INNER JOIN intent AS i ON i.id = a.intent_id
@@ -275,6 +313,9 @@ DELETE FROM queue WHERE order_waiting = 'drop';
 -- name: clear_orders()!
 UPDATE queue SET order_waiting = NULL WHERE order_waiting IS NOT NULL;
 
+-- name: cancel_order(position, order)!
+UPDATE queue SET order_waiting = NULL WHERE position = :position AND order_waiting = :order;
+
 -- name: queue_rows()
 SELECT * FROM queue ORDER BY health NULLS LAST, position;
 
@@ -284,3 +325,12 @@ ON CONFLICT (name) DO UPDATE SET value_json = excluded.value_json, at_ms = exclu
 
 -- name: state(name)^
 SELECT value_json, at_ms FROM state WHERE name = :name;
+
+-- name: exclusion_rows()
+-- Everything that begins with 'excluded:'; the semicolon is what comes after the colon.
+SELECT name, value_json, at_ms FROM state
+WHERE name >= 'excluded:' AND name < 'excluded;'
+ORDER BY name;
+
+-- name: remove_state(name)!
+DELETE FROM state WHERE name = :name;

@@ -49,5 +49,5 @@ def _migration(name: str) -> Callable[[Database], None]:
     return run
 
 
-for _name in ("0001_record",):
+for _name in ("0001_record", "0002_unpriced"):
     migrations(name=_name)(_migration(_name))

@@ -7,6 +7,7 @@ daemon the single thread of the store's executor.
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib import resources
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,9 @@ import aiosql
 
 from liqctl.core.intent import Attempt, Claim, Ending, IntentRequest, IntentState
 from liqctl.core.record import (
+    DROPPED,
     EventRow,
+    Exclusion,
     FailureRow,
     InsuranceSample,
     Liquidation,
@@ -32,6 +35,13 @@ PRUNE_BATCH = 10_000
 SPLIT = 10**9
 
 
+@cache
+def _queries() -> Any:  # noqa: ANN401 - a function for each statement in the file
+    """Return the statements; reading them takes some 10 ms."""
+    text = resources.files("liqctl.store").joinpath("queries.sql").read_text(encoding="utf-8")
+    return aiosql.from_str(text, "sqlite3")
+
+
 class SqliteStore:
     """The Store in one SQLite file."""
 
@@ -39,8 +49,7 @@ class SqliteStore:
         """Take over a connection to a database of this version; see `open`."""
         self._connection = connection
         self._path = path
-        text = resources.files("liqctl.store").joinpath("queries.sql").read_text(encoding="utf-8")
-        self._sql: Any = aiosql.from_str(text, "sqlite3")
+        self._sql = _queries()
 
     @classmethod
     def open(
@@ -87,7 +96,14 @@ class SqliteStore:
                     now_ms=now_ms,
                     lease_until=now_ms + lease_ms,
                 )
-                return Claim(intent_id=intent_id, key=key, owner=owner, fence=1, attempts=0)
+                return Claim(
+                    intent_id=intent_id,
+                    key=key,
+                    owner=owner,
+                    fence=1,
+                    attempts=0,
+                    read_slot_min=self._read_slot_min(intent_id),
+                )
             if latest["has_live"]:
                 return None
             claim = self._take(latest["id"], owner, now_ms, lease_ms)
@@ -116,7 +132,11 @@ class SqliteStore:
             owner=owner,
             fence=row["fence"],
             attempts=row["attempts"],
+            read_slot_min=self._read_slot_min(intent_id),
         )
+
+    def _read_slot_min(self, intent_id: int) -> int:
+        return int(self._sql.read_slot_min(self._connection, intent_id=intent_id)["slot"])
 
     def renew(self, claim: Claim, now_ms: int, lease_ms: int) -> bool:
         """Extend the lease; False when it has ended or is somebody else's."""
@@ -205,7 +225,9 @@ class SqliteStore:
                 return
             if failure is not None:
                 self._sql.insert_failure(db, row=failure)
-            if intent_state is not None:
+            if intent_state is None:
+                self._sql.free_intent(db, intent_id=row["intent_id"], now_ms=now_ms)
+            else:
                 self._sql.end_intent(
                     db,
                     intent_id=row["intent_id"],
@@ -229,6 +251,22 @@ class SqliteStore:
         """Return every attempt that is not terminal, oldest first."""
         with self._reading() as db:
             return [columns.attempt_of(row) for row in self._sql.live_attempts(db)]
+
+    def unpriced_attempts(self, limit: int) -> list[Attempt]:
+        """Return final attempts whose fee no node has told yet, newest first."""
+        with self._reading() as db:
+            found = self._sql.unpriced_attempts(db, limit=max(0, limit))
+            return [columns.attempt_of(row) for row in found]
+
+    def price_attempt(
+        self, signature: str, fee_lamports: int, liquidation: Liquidation | None
+    ) -> None:
+        """Fill in what the ledger told later; what is known already stays."""
+        with self._writing() as db:
+            self._sql.price_attempt(db, signature=signature, fee_lamports=fee_lamports)
+            if liquidation is not None:
+                amount = _amounts(liquidation, columns.LIQUIDATION_AMOUNTS)
+                self._sql.correct_liquidation(db, row=liquidation, amount=amount)
 
     def intent_of(self, signature: str) -> tuple[IntentRequest, int, str] | None:
         """Return request, id and state of the intent that an attempt belongs to."""
@@ -306,16 +344,52 @@ class SqliteStore:
         with self._writing() as db:
             return bool(self._sql.set_order(db, position=position, order=order))
 
-    def take_orders(self) -> list[QueueRow]:
-        """Return rows with an order and clear the orders (dropped rows are deleted)."""
+    def take_orders(self, now_ms: int) -> list[QueueRow]:
+        """Return rows with an order and carry out what outlasts the rows, in one commit."""
         with self._reading() as db:
             if not [*self._sql.rows_with_orders(db)]:
                 return []
         with self._writing() as db:
             found = [columns.queue_row_of(row) for row in self._sql.rows_with_orders(db)]
+            for row in found:
+                if row.order is QueueOrder.DROP:
+                    self._put_exclusion(
+                        Exclusion(position=row.position, reason=DROPPED, since_ms=now_ms)
+                    )
+                elif row.order is QueueOrder.RETRY:
+                    self._sql.remove_state(db, name=columns.exclusion_name(row.position))
             self._sql.delete_dropped(db)
             self._sql.clear_orders(db)
         return found
+
+    def exclude(self, exclusion: Exclusion) -> None:
+        """Keep an exclusion in place of an earlier one; a retry that waits is cancelled."""
+        with self._writing() as db:
+            for held in [columns.exclusion_of(row) for row in self._sql.exclusion_rows(db)]:
+                if not held.holds(exclusion.since_ms):
+                    self._sql.remove_state(db, name=columns.exclusion_name(held.position))
+            self._put_exclusion(exclusion)
+            self._sql.cancel_order(db, position=exclusion.position, order=QueueOrder.RETRY)
+
+    def include(self, position: str) -> bool:
+        """Forget an exclusion, and a drop that waits; False when there was neither."""
+        with self._writing() as db:
+            cancelled = self._sql.cancel_order(db, position=position, order=QueueOrder.DROP)
+            removed = self._sql.remove_state(db, name=columns.exclusion_name(position))
+        return bool(cancelled or removed)
+
+    def exclusions(self) -> list[Exclusion]:
+        """Return what is excluded, by position; some may have run out."""
+        with self._reading() as db:
+            return [columns.exclusion_of(row) for row in self._sql.exclusion_rows(db)]
+
+    def _put_exclusion(self, exclusion: Exclusion) -> None:
+        self._sql.put_state(
+            self._connection,
+            name=columns.exclusion_name(exclusion.position),
+            value_json=columns.exclusion_json(exclusion),
+            now_ms=exclusion.since_ms,
+        )
 
     def queue(self) -> list[QueueRow]:
         """Return all rows, least health first."""

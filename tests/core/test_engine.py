@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from liqctl.core.events import (
     AccountsSeen,
     CheckDue,
     ClockSeen,
+    Coverage,
     Decision,
     Dequeued,
     FundMoved,
@@ -429,6 +431,14 @@ def test_a_drop_outlasts_recovery_and_an_enqueue_by_scan():
     assert taken(one.next(0)) == "a"
 
 
+def test_usable_mark_prices_are_told_by_symbol():
+    one = engine(position("a", 90), at=80)
+
+    assert one.mark_prices_e6() == {"SOL": 80}
+    one.apply(ClockSeen(slot=99, unix_timestamp=10**9), 0)
+    assert one.mark_prices_e6() == {}
+
+
 def test_a_position_that_closed_in_flight_leaves_no_trace_when_its_decision_is_refused():
     for result in (Result.FAILED, Result.REFUSED):
         one = engine(position("a", 90), at=80)
@@ -449,3 +459,33 @@ def test_entries_without_a_name_are_counted_until_a_snapshot_without_them():
 
     one.apply(SnapshotSeen(slot=10, addresses=frozenset({"a"})), 0)
     assert one.coverage().unknown == {}
+
+
+def test_a_position_that_cannot_be_judged_for_its_own_sake_is_counted_as_unknown(monkeypatch):
+    one = engine(position("a", 90), position("b", 90), at=80)
+
+    def odd(held: Position, view: Mapping[str, Seen], now_s: int) -> Assessment:
+        verdict = Threshold().assess(held, view, now_s)
+        if held.address == "b":
+            return replace(verdict, liquidatable=None, unknown_reason="leverage_too_high")
+        return verdict
+
+    monkeypatch.setattr(one._judge, "assess", odd)
+    one.apply(seen(3, b=position("b", 91)), 0)
+    assert one.coverage() == Coverage(positions=2, evaluated=1, unknown={"leverage_too_high": 1})
+
+    monkeypatch.undo()
+    one.apply(seen(4, b=position("b", 92)), 0)
+    assert one.coverage().unknown == {}
+
+
+def test_a_price_that_jumped_is_told_until_a_later_one_agrees():
+    one = engine(position("a", 90), at=80)
+    far = price(40, published=1_001)
+    assert one.price_jumped({"p": Seen(address="p", slot=2, value=far)})
+
+    one.apply(seen(2, p=far), 0)
+    assert one.price_jumped(one.view)
+
+    one.apply(seen(3, p=price(41, published=1_002)), 0)
+    assert not one.price_jumped(one.view)

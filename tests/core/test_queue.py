@@ -103,6 +103,28 @@ def test_an_excluded_position_waits_for_an_order():
     assert queue.take(0) is not None
 
 
+def test_an_exclusion_with_a_time_ends_by_itself():
+    queue = Queue()
+    put(queue, "a", 0.9)
+
+    queue.exclude("a", "excluded", until_ms=500)
+
+    assert queue.take(499) is None
+    entry = queue.take(500)
+    assert entry is not None
+    assert entry.state is QueueState.IN_FLIGHT
+
+
+def test_only_who_took_a_candidate_can_set_it_aside_in_flight():
+    queue = Queue()
+    put(queue, "a", 0.9)
+    queue.take(0)
+
+    assert queue.exclude("a", "excluded") is False
+    assert queue.exclude("a", "excluded", taken=True) is True
+    assert queue.take(NEVER_MS - 1) is None
+
+
 def test_one_that_waits_for_its_time_does_not_hold_up_the_others():
     queue = Queue()
     put(queue, "a", 0.1)
@@ -192,7 +214,37 @@ def test_any_history_keeps_order_uniqueness_and_the_in_flight_exclusion(commands
                 queue.retry(position)
             case "exclude":
                 queue.exclude(position, "dropped")
+            case _:
+                pass
         entries = queue.entries()
         assert len(entries) <= 5
         assert len({e.position for e in entries}) == len(entries)
         assert {e.position for e in entries if e.state is QueueState.IN_FLIGHT} == flying
+
+
+def test_what_is_not_its_own_fault_never_puts_a_position_into_quarantine():
+    queue = Queue(pacing=Pacing(backoff_ms=1_000, backoff_ms_max=8_000, tries_max=3))
+    put(queue, "a", 0.5)
+    waits, now_ms = [], 0
+    for _ in range(6):
+        assert queue.take(now_ms) is not None
+        queue.postpone("a", "rpc", now_ms, counts=False)
+        entry = queue.get("a")
+        assert entry is not None
+        assert (entry.state, entry.tries) == (QueueState.WAITING, 0)
+        waits.append(entry.next_try_ms - now_ms)
+        now_ms = entry.next_try_ms
+
+    assert waits == [1_000, 2_000, 4_000, 8_000, 8_000, 8_000]
+
+
+def test_waits_and_tries_are_counted_apart():
+    queue = Queue(pacing=Pacing(backoff_ms=1_000, tries_max=3))
+    put(queue, "a", 0.5)
+    for counts in (False, False, True):
+        queue.take(10**6)
+        queue.postpone("a", "x", 0, counts=counts)
+
+    entry = queue.get("a")
+    assert entry is not None
+    assert (entry.tries, entry.waits, entry.next_try_ms) == (1, 2, 1_000)

@@ -118,7 +118,7 @@ class Stage:
         )
         self.contexts.append(context)
         signer = load_signer(str(key_file or self.key_file))
-        gate = None if dry else Gate(self.chain, signer)
+        gate = None if dry else Gate(self.chain, signer, context.clock)
         return Keeper(
             context,
             gate=gate,

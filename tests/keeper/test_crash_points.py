@@ -90,8 +90,7 @@ async def check(stage: Stage, keeper: Keeper, positions: list[str]) -> None:
 
 
 @pytest.fixture
-async def stage(tmp_path, monkeypatch):
-    monkeypatch.setattr("liqctl.keeper.settle.REBROADCAST_MS", 0)
+async def stage(tmp_path):
     made = Stage(tmp_path, positions=240, fall_to=125)
     yield made
     await made.close()
@@ -99,14 +98,14 @@ async def stage(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("after", [False, True], ids=["before it", "after it"])
 async def test_a_keeper_may_die_at_any_call(stage, after):
-    first = stage.keeper()
+    first = stage.keeper(rebroadcast_ms=0)
     await first.start()
     positions, view = [], first.engine.view
 
     for point in itertools.count():
         decision = next_decision(first)
         positions.append(decision.position.address)
-        keeper, heir = stage.keeper(), stage.keeper()
+        keeper, heir = stage.keeper(rebroadcast_ms=0), stage.keeper(rebroadcast_ms=0)
         with Mortal(stage, keeper, point, after=after) as mortal:
             await until_death(stage, keeper, decision, view)
         stage.lapse()
@@ -121,7 +120,7 @@ async def test_a_keeper_may_die_at_any_call(stage, after):
 
 
 async def test_heirs_may_die_as_well_at_any_call(stage):
-    first = stage.keeper()
+    first = stage.keeper(rebroadcast_ms=0)
     await first.start()
     positions, view, dice = [], first.engine.view, random.Random(11)
 
@@ -130,11 +129,11 @@ async def test_heirs_may_die_as_well_at_any_call(stage):
         positions.append(decision.position.address)
         for _ in range(3):
             point, after = dice.randrange(20), dice.random() < 0.5
-            keeper = stage.keeper()
+            keeper = stage.keeper(rebroadcast_ms=0)
             with Mortal(stage, keeper, point, after=after):
                 await until_death(stage, keeper, decision, view)
             stage.lapse()
             stage.ticks(dice.randrange(4))
-        await one_life(stage, stage.keeper(), decision, view)
+        await one_life(stage, stage.keeper(rebroadcast_ms=0), decision, view)
 
     await check(stage, first, positions)

@@ -54,3 +54,21 @@ async def test_a_locked_database_holds_up_the_end_once_and_not_once_for_every_ro
         assert time.monotonic() - started < 3 * BUSY_S
         other.rollback()
     assert len(set(stage.rpc.sent())) == len(stage.rows("SELECT 1 FROM attempt"))
+
+
+async def test_a_node_that_hangs_at_the_start_does_not_hold_up_the_end(stage, monkeypatch):
+    keeper = stage.keeper(**QUICK)
+    stop = asyncio.Event()
+    hanging = asyncio.Event()
+
+    async def hang():
+        hanging.set()
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(keeper.feeds, "load", hang)
+    daemon = asyncio.create_task(keeper.run(stop))
+    await hanging.wait()
+    stop.set()
+
+    async with asyncio.timeout(2):
+        await daemon

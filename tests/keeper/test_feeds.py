@@ -295,3 +295,15 @@ async def test_a_price_account_that_is_none_stops_its_market_until_it_is_back(
     keeper.absorb()
     assert keeper.engine.coverage().unknown == {}
     assert len(keeper.engine.queue) == waiting
+
+
+async def test_markets_can_be_read_without_the_positions(tmp_path):
+    stage = Stage(tmp_path)
+    keeper = stage.keeper(dry=True)
+
+    await keeper.feeds.load_markets()
+    keeper.absorb()
+
+    assert keeper.engine.mark_prices_e6().keys() == {"SOL", "BTC", "ETH"}
+    assert keeper.engine.positions == 0
+    await stage.close()

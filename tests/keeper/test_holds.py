@@ -2,7 +2,7 @@ import pytest
 
 from liqctl.chain.client import Chain
 from liqctl.core.breaker import BreakerRules
-from liqctl.core.events import OutcomeSeen, Result
+from liqctl.core.events import Cause, OutcomeSeen, Result
 from liqctl.keeper.context import Context
 from liqctl.keeper.holds import Holds, write_switch
 from liqctl.keeper.storage import StoreThread
@@ -27,8 +27,12 @@ async def context():
     await made.store.close()
 
 
-def failed(reason: str, slot: int = 5) -> OutcomeSeen:
-    return OutcomeSeen(position="p", result=Result.FAILED, reason=reason, slot=slot)
+def failed(cause: Cause, slot: int = 5) -> OutcomeSeen:
+    return OutcomeSeen(position="p", result=Result.FAILED, cause=cause, slot=slot)
+
+
+def landed(*, at_loss: bool = False) -> OutcomeSeen:
+    return OutcomeSeen(position="p", result=Result.LANDED, slot=5, at_loss=at_loss)
 
 
 async def test_a_stop_in_the_store_holds_until_a_resume(context):
@@ -72,9 +76,10 @@ async def test_a_signal_holds_until_a_later_resume(context):
 
 async def test_failures_on_chain_open_the_breaker_and_a_resume_closes_it(context):
     holds = Holds(context, RULES, None)
-    holds.ended(failed("no_funds:Custom(6030)"))
+    await holds.look()
+    holds.ended(failed(Cause.NO_FUNDS))
     assert holds.reason() is None
-    holds.ended(failed("no_funds:Custom(6030)"))
+    holds.ended(failed(Cause.NO_FUNDS))
     assert holds.reason() == "breaker_failures"
 
     write_switch(context.store.store, context.clock.unix_ms() + 1, stop=False)
@@ -82,10 +87,24 @@ async def test_failures_on_chain_open_the_breaker_and_a_resume_closes_it(context
     assert holds.reason() is None
 
 
+async def test_a_resume_is_heard_although_the_clock_has_been_set_back(context):
+    write_switch(context.store.store, context.clock.unix_ms() + 3_600_000, stop=False)
+    holds = Holds(context, RULES, None)
+    await holds.look()
+    holds.pull()
+    await holds.look()
+    assert holds.reason() == "kill_switch_signal"
+
+    write_switch(context.store.store, context.clock.unix_ms(), stop=False)
+    await holds.look()
+
+    assert holds.reason() is None
+
+
 async def test_failures_before_anything_was_sent_do_not_count(context):
     holds = Holds(context, RULES, None)
     for _ in range(5):
-        holds.ended(failed("rpcunreachable:no connection", slot=0))
+        holds.ended(failed(Cause.RPC, slot=0))
 
     assert holds.reason() is None
 
@@ -93,9 +112,33 @@ async def test_failures_before_anything_was_sent_do_not_count(context):
 async def test_an_error_that_the_venue_does_not_know_holds_at_once(context):
     holds = Holds(context, RULES, None)
 
-    holds.ended(failed("bug:Custom(99)", slot=0))
+    holds.ended(failed(Cause.BUG, slot=0))
 
     assert holds.reason() == "breaker_unknown_error"
+
+
+async def test_accounts_of_another_layout_hold_for_good_and_a_pause_for_a_while(context):
+    changed = Holds(context, RULES, None)
+    changed.ended(failed(Cause.LAYOUT, slot=0))
+    paused = Holds(context, RULES, None)
+    paused.ended(failed(Cause.PAUSED, slot=0))
+    assert paused.reason() == "breaker_paused"
+
+    await context.clock.advance(1)
+
+    assert paused.reason() is None
+    assert changed.reason() == "breaker_program_changed"
+
+
+async def test_three_landings_at_a_loss_in_a_row_hold(context):
+    holds = Holds(context, RULES, None)
+    for at_loss in (True, True, False, True, True):
+        holds.ended(landed(at_loss=at_loss))
+    assert holds.reason() is None
+
+    holds.ended(landed(at_loss=True))
+
+    assert holds.reason() == "breaker_unprofitable"
 
 
 async def test_a_tick_that_takes_most_positions_holds(context):

@@ -11,7 +11,7 @@ from liqctl.core.events import Dequeued, FundMoved, Notice, OutcomeSeen, PriceMo
 from liqctl.core.insurance import InsuranceState
 from liqctl.errors import StoreBusy
 from liqctl.keeper.recorder import PENDING_MAX, Recorder
-from tests.keeper.stage import Stage
+from tests.keeper.stage import Stage, until
 
 
 @pytest.fixture
@@ -105,15 +105,17 @@ async def test_an_event_that_comes_while_a_full_buffer_is_written_pushes_out_no_
     small = Recorder(stage.contexts[0], recorder._engine, dict)
     store = small._store.store
     append = store.append_event
+    begun: list[int] = []
 
     def slow(*given: Any) -> int:
+        begun.append(1)
         time.sleep(0.05)
         return int(append(*given))
 
     monkeypatch.setattr(store, "append_event", slow)
     small.note(removed("a", "b", "c"))
     flushing = asyncio.create_task(small.flush())
-    await asyncio.sleep(0.02)
+    await until(lambda: begun)
     small.note(removed("d"))
     await flushing
 

@@ -130,11 +130,8 @@ async def test_a_lost_answer_is_neither_a_failure_nor_a_second_transaction(stage
     ],
     ids=["reset", "429", "unhealthy", "BlockhashNotFound", "AlreadyProcessed"],
 )
-async def test_after_any_answer_the_same_bytes_are_sent_again_until_they_land(
-    stage, error, monkeypatch
-):
-    monkeypatch.setattr("liqctl.keeper.settle.REBROADCAST_MS", 0)
-    keeper = stage.keeper()
+async def test_after_any_answer_the_same_bytes_are_sent_again_until_they_land(stage, error):
+    keeper = stage.keeper(rebroadcast_ms=0)
     await keeper.start()
     answers = [error, error]
 
@@ -441,9 +438,12 @@ async def test_a_dry_run_decides_everything_and_neither_signs_nor_claims_nor_sen
 
 
 def test_the_gate_is_the_only_way_out():
-    """`Chain.send` is called in one place, and only the gate is made with a signer."""
+    """`Chain.send` is called in one place; what the doctor has signed is no transaction.
+
+    The simulator's faulty keepers go other ways on purpose.
+    """
     sends, signs = [], []
-    for file in PACKAGE.rglob("*.py"):
+    for file in set(PACKAGE.rglob("*.py")) - set((PACKAGE / "sim").rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 if node.func.attr == "send" and "chain" in ast.unparse(node.func.value):
@@ -451,4 +451,4 @@ def test_the_gate_is_the_only_way_out():
                 if node.func.attr == "sign" and "signer" in ast.unparse(node.func.value):
                     signs.append(file.relative_to(PACKAGE).as_posix())
     assert sends == ["keeper/gate.py"]
-    assert signs == ["chain/transaction.py"]
+    assert sorted(signs) == ["chain/transaction.py", "keeper/checkup_host.py"]

@@ -11,10 +11,11 @@ import pytest
 
 from liqctl.core.events import AccountsSeen, OutcomeSeen, Result
 from liqctl.core.guards import TOKEN_ACCOUNT_RENT_LAMPORTS, Limits
-from liqctl.errors import RpcUnreachable, StoreBusy, StoreError
+from liqctl.errors import RpcMalformed, RpcUnreachable, StoreBusy, StoreError
+from liqctl.keeper.holds import write_switch
 from liqctl.keeper.service import Keeper
 from liqctl.store.open import open_store
-from tests.keeper.stage import Stage, execute, next_decision, settle
+from tests.keeper.stage import Stage, execute, next_decision, settle, until
 
 FEE_LAMPORTS = 205_000
 # The first transactions also pay for the liquidator's token account.
@@ -273,8 +274,7 @@ async def test_a_database_that_cannot_be_written_lets_nothing_leave_and_needs_no
     ids=["false", "number", "empty", "no base58", "object", "another signature"],
 )
 async def test_a_senseless_answer_to_a_send_ends_nothing(stage, answer, monkeypatch):
-    monkeypatch.setattr("liqctl.keeper.settle.REBROADCAST_MS", 0)
-    keeper = stage.keeper()
+    keeper = stage.keeper(rebroadcast_ms=0)
     await keeper.start()
     answered = []
 
@@ -332,3 +332,79 @@ async def test_a_database_opened_again_knows_what_was_spent(stage):
     store = open_store(f"sqlite:{stage.place / 'k.db'}", read_only=True)
     assert store.spent_lamports(0) == FEE_LAMPORTS
     store.close()
+
+
+async def test_the_kill_switch_is_seen_at_the_signature_although_orders_cannot_be_taken(
+    stage, monkeypatch
+):
+    keeper = stage.keeper()
+    await keeper.start()
+    spoil(keeper, monkeypatch, "take_orders", 1_000)
+    write_switch(keeper._context.store.store, 1, stop=True)
+
+    execution = await execute(keeper)
+
+    assert execution.outcome is not None
+    assert execution.outcome.reason == "kill_switch_row"
+    assert stage.rows("SELECT COUNT(*) FROM attempt") == [(0,)]
+
+
+async def test_a_blockhash_of_long_ago_is_not_signed_with(stage):
+    keeper = stage.keeper()
+    stage.ticks(200)
+    await keeper.start()
+    told = stage.rpc.really("getLatestBlockhash", [{"commitment": "confirmed"}])
+    value = {**told["value"], "lastValidBlockHeight": 1}
+    stage.rpc.faults["getLatestBlockhash"] = lambda _: {"context": {"slot": 0}, "value": value}
+
+    with pytest.raises(RpcMalformed):
+        await execute(keeper)
+
+    assert stage.rows("SELECT COUNT(*) FROM attempt") == [(0,)]
+
+
+async def test_one_wrong_answer_at_the_start_does_not_end_the_daemon(stage, monkeypatch):
+    monkeypatch.setattr("liqctl.keeper.service.START_PAUSES_S", (0.01,))
+    keeper, stop = stage.keeper(), asyncio.Event()
+    wrong = [{"context": {"slot": 1}, "value": {}}]
+    stage.rpc.faults["getProgramAccounts"] = lambda _: wrong.pop() if wrong else None
+
+    daemon = asyncio.create_task(keeper.run(stop))
+    await until(lambda: keeper.feeds.state.snapshot_ns)
+    stop.set()
+    await daemon
+
+    assert wrong == []
+
+
+async def test_a_node_that_stays_wrong_at_the_start_ends_the_daemon_with_its_error(
+    stage, monkeypatch
+):
+    monkeypatch.setattr("liqctl.keeper.service.START_PAUSES_S", (0.01, 0.01))
+    keeper = stage.keeper()
+    stage.rpc.faults["getProgramAccounts"] = lambda _: {"context": {"slot": 1}, "value": {}}
+
+    with pytest.raises(RpcMalformed):
+        await keeper.run(asyncio.Event())
+
+
+async def test_what_the_ledger_tells_late_is_filled_in(stage, monkeypatch):
+    monkeypatch.setattr("liqctl.keeper.settle.FILL_IN_MS", 0)
+    keeper = stage.keeper(settle_ms=1)
+    await keeper.start()
+    stage.rpc.faults["getTransaction"] = lambda _: False
+    execution = await execute(keeper)
+    assert execution.live is not None
+    stage.ticks(8)
+    for _ in range(12):
+        await keeper.settler.settle_once()
+    assert stage.rows("SELECT fee_paid FROM attempt") == [(None,)]
+
+    del stage.rpc.faults["getTransaction"]
+    settling = asyncio.create_task(keeper.settler.run())
+    await until(lambda: stage.rows("SELECT fee_paid FROM attempt") != [(None,)])
+    settling.cancel()
+
+    [(fee,)] = stage.rows("SELECT fee_paid FROM attempt")
+    assert stage.rows("SELECT fee_lamports FROM liquidations") == [(fee,)]
+    assert fee > 5_000

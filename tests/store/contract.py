@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from liqctl.core.intent import AttemptState, Claim, Ending, IntentState
-from liqctl.core.record import FailureRow, Liquidation, QueueOrder, QueueState, Totals
+from liqctl.core.record import Exclusion, FailureRow, Liquidation, QueueOrder, QueueState, Totals
 from liqctl.errors import InvariantError, StoreError
 from liqctl.ports import Store
 from tests.store.records import (
@@ -134,6 +134,39 @@ class StoreContract:
         assert store.adopt(claim.intent_id, "other", 10 * LEASE_MS, LEASE_MS) is not None
         assert store.adopt(999, "me", 5, LEASE_MS) is None
 
+    def test_a_claim_says_by_which_slot_everything_earlier_had_ended(self, store: Store) -> None:
+        assert claimed(store).read_slot_min == 0
+        end_of_first = Ending(state=AttemptState.EXPIRED, final_slot=700, proof_json="{}")
+        recorded(store)
+        end(store, end_of_first)
+
+        again = claimed(store, now_ms=3)
+        assert again.read_slot_min == 700
+        assert store.record_attempt(again, attempt(again, "second", n=2), 4)
+        assert store.adopt(again.intent_id, "me", 5, LEASE_MS) == replace(
+            again, fence=again.fence + 1, attempts=2
+        )
+        end(store, OK, "second", row=liquidation("second"), intent=IntentState.DONE)
+
+        assert claimed(store, generation=8).read_slot_min == 900
+        assert claimed(store, position="another").read_slot_min == 0
+
+    def test_an_attempt_that_ends_frees_the_lease_of_an_intent_that_stays_open(
+        self, store: Store
+    ) -> None:
+        claim = recorded(store)
+        end(store, ERR)
+
+        assert not store.renew(claim, 1, LEASE_MS)
+        assert store.claim(request(), "other", 2, LEASE_MS) is not None
+
+    def test_a_lease_from_a_clock_that_was_set_back_holds_nobody_up(self, store: Store) -> None:
+        hour_ms = 3_600_000
+        claim = claimed(store, now_ms=hour_ms)
+
+        assert store.adopt(claim.intent_id, "other", hour_ms - 1, LEASE_MS) is not None
+        assert store.adopt(claim.intent_id, "third", hour_ms - 1, LEASE_MS) is None
+
     def test_an_ended_intent_cannot_be_adopted(self, store: Store) -> None:
         claim = recorded(store)
         end(store, OK, row=liquidation(), intent=IntentState.DONE)
@@ -202,8 +235,9 @@ class StoreContract:
         assert [a.signature for a in store.live_attempts()] == ["sig"]
 
     def test_after_a_failure_on_chain_the_next_attempt_may_follow(self, store: Store) -> None:
-        claim = recorded(store)
+        recorded(store)
         end(store, ERR, failed=failure())
+        claim = claimed(store)
 
         assert store.record_attempt(claim, attempt(claim, "sig2", 2), 1_001)
 
@@ -214,8 +248,9 @@ class StoreContract:
         assert not store.record_attempt(claim, attempt(claim, "sig2", 2), 1_001)
 
     def test_a_signature_or_number_is_recorded_once(self, store: Store) -> None:
-        claim = recorded(store)
+        recorded(store)
         end(store, ERR)
+        claim = claimed(store)
 
         with pytest.raises(StoreError):
             store.record_attempt(claim, attempt(claim, "sig", 2), 1_001)
@@ -337,11 +372,29 @@ class StoreContract:
         end(store, ERR, failed=failure())
         assert store.intent_of("sig") == (request(), claim.intent_id, "OPEN")
 
+        claim = claimed(store)
         assert store.record_attempt(claim, attempt(claim, "sig2", 2), 1_001)
         end(store, ERR, signature="sig2", failed=failure("bug"), intent=IntentState.FAILED)
 
         assert store.intent_of("sig2") == (request(), claim.intent_id, "FAILED")
         assert [row.failure_class for row in store.recent_failures()] == ["bug", "oracle"]
+
+    def test_what_the_ledger_told_later_is_filled_in_once(self, store: Store) -> None:
+        recorded(store)
+        decided = liquidation(fee_lamports=None, liquidator_reward=1, timestamp=5)
+        end(store, replace(OK, fee_lamports=None), row=decided, intent=IntentState.DONE)
+        assert [each.signature for each in store.unpriced_attempts(10)] == ["sig"]
+        assert store.unpriced_attempts(0) == []
+
+        told = liquidation(fee_lamports=7_000, liquidator_reward=2, timestamp=6)
+        store.price_attempt("sig", 7_000, told)
+        store.price_attempt("sig", 9_000, replace(told, fee_lamports=9_000, liquidator_reward=3))
+
+        assert store.unpriced_attempts(10) == []
+        assert store.spent_lamports(0) == 7_000
+        [row] = store.recent_liquidations()
+        assert (row.fee_lamports, row.liquidator_reward, row.timestamp) == (7_000, 2, 6)
+        assert row.created_at == decided.created_at
 
     def test_the_same_end_again_only_fills_in_what_was_missing(self, store: Store) -> None:
         recorded(store)
@@ -533,11 +586,11 @@ class StoreContract:
         store.set_order("a", QueueOrder.RETRY)
         store.set_order("b", QueueOrder.DROP)
 
-        assert [(r.position, r.order) for r in store.take_orders()] == [
+        assert [(r.position, r.order) for r in store.take_orders(9)] == [
             ("a", QueueOrder.RETRY),
             ("b", QueueOrder.DROP),
         ]
-        assert store.take_orders() == []
+        assert store.take_orders(9) == []
         assert store.queue() == [queue_row("a"), queue_row("c")]
 
     def test_an_ordered_row_is_news_about_the_position_not_about_the_keepers_tries(
@@ -547,7 +600,7 @@ class StoreContract:
 
         assert store.order_queue([queue_row("a", 0.2, size=11), queue_row("b", 0.3)]) == 2
 
-        assert store.take_orders() == [
+        assert store.take_orders(9) == [
             queue_row(
                 "a",
                 0.2,
@@ -559,3 +612,58 @@ class StoreContract:
             ),
             queue_row("b", 0.3, order=QueueOrder.ENQUEUE),
         ]
+
+    def test_a_dropped_row_leaves_an_exclusion_and_a_retry_ends_it(self, store: Store) -> None:
+        store.put_queue([queue_row("a"), queue_row("b")], [])
+        store.set_order("a", QueueOrder.DROP)
+        store.take_orders(9)
+
+        dropped = Exclusion(position="a", reason="dropped", since_ms=9)
+        assert store.exclusions() == [dropped]
+
+        store.put_queue([queue_row("a")], [])
+        store.set_order("a", QueueOrder.RETRY)
+        store.take_orders(10)
+        assert store.exclusions() == []
+
+    def test_an_exclusion_replaces_an_earlier_one_and_sweeps_those_that_ran_out(
+        self, store: Store
+    ) -> None:
+        old = Exclusion(position="old", reason="x", since_ms=1, until_ms=5)
+        first = Exclusion(position="a", reason="text; 'quoted'", since_ms=2, until_ms=9)
+        store.exclude(old)
+        store.exclude(first)
+        assert store.exclusions() == [first, old]
+
+        second = replace(first, reason="other", since_ms=5, until_ms=None)
+        store.exclude(second)
+
+        assert store.exclusions() == [second]
+
+    def test_an_inclusion_ends_an_exclusion_once(self, store: Store) -> None:
+        store.exclude(Exclusion(position="a", reason="x", since_ms=1))
+
+        assert not store.include("b")
+        assert store.include("a")
+        assert not store.include("a")
+        assert store.exclusions() == []
+
+    def test_the_latest_word_about_a_position_counts(self, store: Store) -> None:
+        store.put_queue([queue_row("a"), queue_row("b")], [])
+        store.set_order("a", QueueOrder.RETRY)
+        store.exclude(Exclusion(position="a", reason="x", since_ms=1))
+        store.set_order("b", QueueOrder.DROP)
+        assert store.include("b")
+
+        assert store.take_orders(9) == []
+
+        assert [each.position for each in store.exclusions()] == ["a"]
+        assert [row.position for row in store.queue()] == ["a", "b"]
+
+    def test_exclusions_are_no_business_of_other_state(self, store: Store) -> None:
+        store.put_state("excluded", "1", 1)
+        store.put_state("excluder", "1", 1)
+        store.exclude(Exclusion(position="a", reason="x", since_ms=1))
+
+        assert [each.position for each in store.exclusions()] == ["a"]
+        assert store.state("excluded") == ("1", 1)

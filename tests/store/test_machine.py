@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from liqctl.core.intent import LIVE, AttemptState, Claim, Ending, IntentState
-from liqctl.core.record import QueueOrder
+from liqctl.core.record import Exclusion, QueueOrder
 from liqctl.errors import StoreError
 from liqctl.ports import Store
 from liqctl.store.open import open_store
@@ -153,7 +153,21 @@ class SameAnswers(RuleBasedStateMachine):
 
     @rule()
     def take_orders(self):
-        self.both(lambda s: [repr(row) for row in s.take_orders()])
+        self.both(lambda s: [repr(row) for row in s.take_orders(self.now_ms)])
+
+    @rule(position=positions, lasts_ms=st.none() | st.integers(-1, 20))
+    def exclude(self, position, lasts_ms):
+        exclusion = Exclusion(
+            position=position,
+            reason="x",
+            since_ms=self.now_ms,
+            until_ms=None if lasts_ms is None else self.now_ms + lasts_ms,
+        )
+        self.both(lambda s: s.exclude(exclusion))
+
+    @rule(position=positions)
+    def include(self, position):
+        self.both(lambda s: s.include(position))
 
     @rule(keep=st.integers(0, 3))
     def prune_events(self, keep):
@@ -171,6 +185,7 @@ class SameAnswers(RuleBasedStateMachine):
         self.both(lambda s: s.events_since(0, 100))
         self.both(lambda s: s.last_seq())
         self.both(lambda s: [repr(row) for row in s.queue()])
+        self.both(lambda s: s.exclusions())
 
 
 TestSameAnswers = SameAnswers.TestCase

@@ -3,6 +3,7 @@
 import re
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import aiosql
@@ -185,6 +186,7 @@ SMALL = {
     "attempt_one_live",
     "intent_held",
     "liquidations_oversized",
+    "attempt_unpriced",
 }
 REPORTS = {"liquidation_sums", "failure_counts", "fees_lamports"}
 NEWEST_FIRST = {"recent_liquidations", "recent_failures", "insurance_history", "prune_events"}
@@ -237,3 +239,27 @@ def test_a_migration_that_fails_leaves_nothing(tmp_path, monkeypatch):
     assert connection.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone() == (0,)
     assert connection.execute("PRAGMA user_version").fetchone() == (0,)
     connection.close()
+
+
+def test_a_database_of_the_first_schema_is_brought_up_to_date_with_every_row(tmp_path):
+    path = tmp_path / "old.db"
+    store = open_store(f"sqlite:{path}")
+    claim = store.claim(request(), "me", 0, 1_000)
+    assert claim is not None
+    assert store.record_attempt(claim, attempt(claim), 1)
+    store.close()
+    with closing(sqlite3.connect(path)) as old:
+        old.execute("DROP INDEX attempt_unpriced")
+        old.execute("DELETE FROM _sqlite_migrations WHERE name = '0002_unpriced'")
+        old.execute("PRAGMA user_version = 1")
+        old.commit()
+
+    again = open_store(f"sqlite:{path}")
+
+    assert [live.signature for live in again.live_attempts()] == ["sig"]
+    assert again.unpriced_attempts(1) == []
+    again.close()
+    with closing(sqlite3.connect(path)) as new:
+        assert new.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+        names = {name for (name,) in new.execute("SELECT name FROM sqlite_master")}
+    assert "attempt_unpriced" in names

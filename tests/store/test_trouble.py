@@ -15,6 +15,7 @@ import pytest
 from liqctl.errors import SettingsError, StoreBusy, StoreError, StoreUnusable
 from liqctl.store.open import open_store, sqlite_path
 from liqctl.store.sqlite import SqliteStore
+from liqctl.store.version import SCHEMA_VERSION
 from tests.store.records import attempt, request
 
 NOBODY = 65_534
@@ -192,7 +193,8 @@ def test_a_newer_schema_is_refused(path, read_only):
     db.execute("PRAGMA user_version = 99")
     db.close()
 
-    refuses(path, "has schema 99, this liqctl knows 1: update liqctl", read_only=read_only)
+    knows = f"this liqctl knows {SCHEMA_VERSION}"
+    refuses(path, f"has schema 99, {knows}: update liqctl", read_only=read_only)
 
 
 def test_an_empty_file_becomes_a_database_but_not_by_reading(tmp_path):

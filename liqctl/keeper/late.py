@@ -1,0 +1,54 @@
+"""What the ledger did not tell when an attempt ended, asked for again until some node tells it."""
+
+from dataclasses import replace
+
+import structlog
+
+from liqctl.chain.answers import Landed
+from liqctl.core.intent import Attempt, AttemptState
+from liqctl.core.record import Liquidation
+from liqctl.errors import RpcError
+from liqctl.keeper.context import Context
+from liqctl.keeper.rows import liquidation_row
+
+log = structlog.get_logger(__name__)
+
+ATTEMPTS_MAX = 20
+
+
+async def fill_in(context: Context) -> int:
+    """Write fees and figures of final attempts that are still without; return how many.
+
+    The newest come first, a bounded number a time; a node that fails ends the round.
+
+    Raises:
+        StoreError: the store cannot be read or written.
+    """
+    store, filled = context.store.store, 0
+    for attempt in await context.store.run(store.unpriced_attempts, ATTEMPTS_MAX):
+        try:
+            landed = await context.chain.transaction(attempt.signature)
+        except RpcError as error:
+            log.debug("ledger_silent", signature=attempt.signature, error=str(error))
+            return filled
+        if landed is None:
+            continue
+        row = await _liquidation(context, attempt, landed)
+        await context.store.run(store.price_attempt, attempt.signature, landed.fee_lamports, row)
+        log.info("ledger_told", signature=attempt.signature)
+        filled += 1
+    return filled
+
+
+async def _liquidation(context: Context, attempt: Attempt, landed: Landed) -> Liquidation | None:
+    known = await context.store.run(context.store.store.intent_of, attempt.signature)
+    if attempt.state is not AttemptState.FINALIZED_OK or known is None:
+        return None
+    return liquidation_row(
+        replace(attempt, seen_slot=landed.slot),
+        known[0],
+        landed,
+        context.venue.effects(landed.logs),
+        now_ms=context.clock.unix_ms(),
+        latency_us=None,
+    )
