@@ -23,6 +23,8 @@ from liqctl.chain.answers import (
     Statuses,
 )
 from liqctl.chain.base58 import encode, is_address, is_signature
+from liqctl.chain.pool import Pool, Single
+from liqctl.chain.rpc import HttpRpc
 from liqctl.chain.wire import (
     AccountForm,
     BlockhashForm,
@@ -52,6 +54,7 @@ ACCOUNTS_PER_CALL = 100
 STATUSES_PER_CALL = 256
 HISTORY_PER_CALL = 1000
 ENTRIES_PER_TURN = 500
+VALIDITY_BLOCKS_MAX = 1_000
 
 
 class Chain:
@@ -65,6 +68,22 @@ class Chain:
         """Read at a commitment; calls that need a certain one choose it themselves."""
         self._rpc = rpc
         self.commitment = commitment
+
+    def endpoints(self) -> "tuple[Chain, ...]":
+        """Return the cluster as each endpoint of a pool shows it; without a pool, this one."""
+        if not isinstance(self._rpc, Pool):
+            return (self,)
+        return tuple(Chain(one, self.commitment) for one in self._rpc.endpoints())
+
+    @property
+    def shown_url(self) -> str:
+        """The endpoint as it may be printed, or nothing where it has no URL."""
+        return self._rpc.shown_url if isinstance(self._rpc, Single | HttpRpc) else ""
+
+    @property
+    def trusted(self) -> bool:
+        """Whether no circuit breaker of a pool speaks against this endpoint."""
+        return not isinstance(self._rpc, Single) or self._rpc.closed
 
     async def accounts(
         self, addresses: Sequence[str], *, min_context_slot: int | None = None
@@ -117,14 +136,23 @@ class Chain:
             slot=answer.context.slot, accounts=tuple(accounts.values()), refused=tuple(refused)
         )
 
-    async def latest_blockhash(self) -> Blockhash:
-        """Return the newest confirmed blockhash, its last valid block height and context slot."""
-        config = {"commitment": Commitment.CONFIRMED}
+    async def latest_blockhash(self, *, min_context_slot: int | None = None) -> Blockhash:
+        """Return the newest confirmed blockhash, its last valid block height and context slot.
+
+        A height never exceeds its slot, so a last valid height far beyond the slot is malformed:
+        no attempt with it could be proven expired.
+        """
+        config = self._config(min_context_slot, commitment=Commitment.CONFIRMED)
         answer = await self._in_context(
-            "getLatestBlockhash", [config], InContext[BlockhashForm], None
+            "getLatestBlockhash", [config], InContext[BlockhashForm], min_context_slot
         )
         if not is_address(answer.value.blockhash):
             raise RpcMalformed("the node sent a blockhash that is none")
+        if answer.value.last_valid_block_height > answer.context.slot + VALIDITY_BLOCKS_MAX:
+            raise RpcMalformed(
+                f"the node sent a blockhash that is valid up to height "
+                f"{answer.value.last_valid_block_height} at slot {answer.context.slot}"
+            )
         return Blockhash(
             hash=answer.value.blockhash,
             last_valid_block_height=answer.value.last_valid_block_height,
@@ -151,14 +179,17 @@ class Chain:
         )
         return BlockhashValidity(context_slot=answer.context.slot, valid=answer.value)
 
-    async def statuses(self, signatures: Sequence[str]) -> Statuses:
-        """Return what the node knows of transactions, its history searched as well."""
+    async def statuses(self, signatures: Sequence[str], *, search_history: bool = True) -> Statuses:
+        """Return what the node knows of transactions, its history searched as well.
+
+        Without the history only some 300 blocks are looked at, which proves no absence.
+        """
         method = "getSignatureStatuses"
         found: list[Status | None] = []
         slots: list[int] = []
         for start in range(0, len(signatures), STATUSES_PER_CALL):
             batch = list(signatures[start : start + STATUSES_PER_CALL])
-            params = [batch, {"searchTransactionHistory": True}]
+            params = [batch, {"searchTransactionHistory": search_history}]
             answer = await self._in_context(
                 method, params, InContext[list[StatusForm | None]], None
             )

@@ -1,9 +1,8 @@
 """Priority fee arithmetic: lamports and micro-lamports per compute unit, always both."""
 
+from liqctl.core.bid import MICRO_LAMPORTS_PER_LAMPORT
 from liqctl.core.fixed import mul_div_ceil
 from liqctl.core.guards import SIGNATURE_FEE_LAMPORTS
-
-MICRO_LAMPORTS_PER_LAMPORT = 1_000_000
 
 
 def priority_fee_lamports(compute_unit_limit: int, price_micro_lamports: int) -> int:

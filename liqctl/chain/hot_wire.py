@@ -1,24 +1,46 @@
 """The short way to a node: plain HTTP/1.1 on warm connections, one request at a time on each.
 
-It understands exactly one kind of answer, status 200 with a length, and gives everything else
-back to the general client: a status, another framing or a broken connection is not its business.
+It understands exactly one kind of answer, one with a length, and gives everything else back to
+the general client: another framing or a broken connection is not its business.
 """
 
 import asyncio
 import ssl
 from collections import deque
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 HEAD_BYTES_MAX = 16 * 1024
 
 
 class NotHot(Exception):
-    """The answer is not of the one kind; `sent` says whether the request may have arrived."""
+    """The answer is not of the one kind.
 
-    def __init__(self, *, sent: bool) -> None:
-        """Keep whether the node may have seen the request."""
+    `sent` says whether the request may have arrived, `framing` that the node answers otherwise.
+    """
+
+    def __init__(self, *, sent: bool, framing: bool = False) -> None:
+        """Keep whether the node may have seen the request, and whether it is worth another one."""
         super().__init__("not an answer for the short way")
         self.sent = sent
+        self.framing = framing
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer: its status, its Retry-After header if it has one, its body."""
+
+    status: int
+    retry_after: str | None
+    body: bytes
+
+
+@dataclass(slots=True)
+class _Head:
+    status: int
+    length: int | None = None
+    retry_after: str | None = None
+    closing: bool = False
 
 
 class HotWire:
@@ -41,11 +63,11 @@ class HotWire:
             "content-type: application/json\r\nuser-agent: liqctl\r\ncontent-length: "
         ).encode("ascii")
 
-    async def post(self, body: bytes) -> bytes:
-        """Return the body of a 200 answer.
+    async def post(self, body: bytes) -> Answer:
+        """Return the answer of the node, whatever its status.
 
         Raises:
-            NotHot: anything else came, or nothing.
+            NotHot: it is not framed by a length, or did not come whole.
         """
         async with self._turns:
             reader, writer = await self._connection()
@@ -53,16 +75,19 @@ class HotWire:
             try:
                 writer.write(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
                 await writer.drain()
-                answer = await self._answer(reader)
-                kept = True
-            except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
+                head = _head_of(await reader.readuntil(b"\r\n\r\n"), self._body_bytes_max)
+                answer = await reader.readexactly(head.length or 0)
+                kept = not head.closing
+            except (ValueError, asyncio.LimitOverrunError) as error:
+                raise NotHot(sent=True, framing=True) from error
+            except (OSError, EOFError) as error:
                 raise NotHot(sent=True) from error
             finally:
                 if kept:
                     self._idle.append((reader, writer))
                 else:
                     writer.transport.abort()
-            return answer
+            return Answer(head.status, head.retry_after, answer)
 
     def close(self) -> None:
         """Drop the idle connections."""
@@ -82,24 +107,38 @@ class HotWire:
         except OSError as error:
             raise NotHot(sent=False) from error
 
-    async def _answer(self, reader: asyncio.StreamReader) -> bytes:
-        head = await reader.readuntil(b"\r\n\r\n")
-        first, *lines = head[:-4].split(b"\r\n")
-        if first[:13] != b"HTTP/1.1 200 " and first != b"HTTP/1.1 200":
-            raise ValueError(first)
-        length = None
-        for line in lines:
-            name, _, value = line.partition(b":")
-            match name.strip().lower():
-                case b"content-length":
-                    length = _length(value.strip(), length)
-                case b"transfer-encoding" | b"content-encoding":
-                    raise ValueError(name)
-                case b"connection" if value.strip().lower() == b"close":
-                    raise ValueError(value)
-        if length is None or length > self._body_bytes_max:
-            raise ValueError(length)
-        return await reader.readexactly(length)
+
+def _head_of(raw: bytes, body_bytes_max: int) -> _Head:
+    """Return what the head of an answer says; ValueError where it is not of the one kind."""
+    first, *lines = raw[:-4].split(b"\r\n")
+    head = _Head(_status(first))
+    for line in lines:
+        name, _, value = line.partition(b":")
+        value = value.strip()
+        match name.strip().lower():
+            case b"content-length":
+                head.length = _length(value, head.length)
+            case b"transfer-encoding" | b"content-encoding":
+                raise ValueError(name)
+            case b"connection":
+                head.closing = value.lower() == b"close"
+            case b"retry-after":
+                head.retry_after = value.decode("latin-1")
+            case _:
+                pass
+    if head.length is None or head.length > body_bytes_max:
+        raise ValueError(head.length)
+    return head
+
+
+def _status(line: bytes) -> int:
+    version, _, rest = line.partition(b" ")
+    code = rest[:3]
+    if version != b"HTTP/1.1" or rest[3:4] not in {b"", b" "} or not code.isdigit():
+        raise ValueError(line)
+    if not 200 <= int(code) < 600:
+        raise ValueError(line)
+    return int(code)
 
 
 def _length(text: bytes, earlier: int | None) -> int:

@@ -4,8 +4,10 @@ import asyncio
 import email.utils
 import itertools
 import logging
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from types import TracebackType
 from typing import Self
 from urllib.request import getproxies
@@ -25,10 +27,9 @@ MIN_CONTEXT_NOT_REACHED = -32016
 TOO_MANY_REQUESTS = 429
 HOT_BYTES_MAX = 16 * 1024 * 1024
 _WRITES = frozenset({"sendTransaction", "requestAirdrop"})
-# What a decision waits for goes the short way; its answers are small and framed plainly.
-_HOT = frozenset(
-    {"getMultipleAccounts", "simulateTransaction", "sendTransaction", "getSignatureStatuses"}
-)
+# Everything goes the short way but what is large or never urgent.
+_COLD = frozenset({"getProgramAccounts", "requestAirdrop"})
+_SHY_NS = 60_000_000_000
 _RETRIED_CODES = frozenset({TOO_MANY_REQUESTS, UNHEALTHY, MIN_CONTEXT_NOT_REACHED})
 _BACKOFF_S = 0.1
 _BACKOFF_S_MAX = 2.0
@@ -80,12 +81,14 @@ class RpcCounts:
 class RpcLimits:
     """How long, how large and how often: every wait and every retry of an endpoint has an end.
 
-    `retries` counts the tries after the first, for reads alone. A node that asks for a longer
-    pause than `retry_after_s_max` is not waited for.
+    A call for a snapshot may take long, but not without a byte for `silence_s`. `retries` counts
+    the tries after the first, for reads alone. A node that asks for a longer pause than
+    `retry_after_s_max` is not waited for.
     """
 
     timeout_s: float = 10.0
     snapshot_timeout_s: float = 60.0
+    silence_s: float = 20.0
     response_bytes_max: int = 256 * 1024 * 1024
     retries: int = 2
     retry_after_s_max: float = 5.0
@@ -116,6 +119,7 @@ class HttpRpc:
         self._ids = itertools.count(1)
         self._client = _client(self._url, self._limits)
         self._hot = _hot_wire(self._url, self._limits)
+        self._shy_until_ns: int | None = None
         self.counts = RpcCounts()
 
     @property
@@ -161,16 +165,23 @@ class HttpRpc:
         attempt = 0
         while True:
             try:
-                return await self._try(method, params)
+                return await self.once(method, params)
             except RpcError as error:
-                self.counts.add(error)
                 if attempt >= retries or not self._may_pass(error):
                     raise
                 await self._clock.sleep(self._pause_s(error, attempt))
                 attempt += 1
 
-    async def _try(self, method: str, params: Sequence[object]) -> object:
+    async def once(self, method: str, params: Sequence[object]) -> object:
+        """Return the `result` member of the answer to a single try; errors as those of `call`."""
         self.counts.tries += 1
+        try:
+            return await self._try(method, params)
+        except RpcError as error:
+            self.counts.add(error)
+            raise
+
+    async def _try(self, method: str, params: Sequence[object]) -> object:
         request_id = next(self._ids)
         request = msgspec.json.encode(
             {"jsonrpc": "2.0", "id": request_id, "method": method, "params": list(params)}
@@ -182,8 +193,10 @@ class HttpRpc:
             async with asyncio.timeout(timeout_s):
                 status, retry_after, body = await self._post(method, request)
         except (TimeoutError, httpx.TimeoutException) as error:
+            silent = isinstance(error, httpx.ReadTimeout)
+            waited_s = min(timeout_s, limits.silence_s) if silent else timeout_s
             raise RpcUnreachable(
-                f"no answer to {method} from {self.shown_url} within {timeout_s:g} s"
+                f"no answer to {method} from {self.shown_url} within {waited_s:g} s"
             ) from error
         except httpx.DecodingError as error:
             raise RpcMalformed(f"{self.shown_url} compressed its answer wrongly") from error
@@ -194,12 +207,17 @@ class HttpRpc:
         return self._result(method, request_id, body)
 
     async def _post(self, method: str, request: bytes) -> tuple[int, str | None, bytes]:
-        if self._hot is not None and method in _HOT:
+        if self._hot is not None and self._goes_hot(method):
             try:
-                return 200, None, await self._hot.post(request)
+                answer = await self._hot.post(request)
             except NotHot as error:
-                if error.sent and method in _WRITES:
+                if error.framing:
+                    self._shy_until_ns = self._clock.monotonic_ns() + _SHY_NS
+                if error.sent and (method in _WRITES or not error.framing):
                     raise OSError("the connection broke after the request was written") from error
+            else:
+                self._shy_until_ns = None
+                return answer.status, answer.retry_after, answer.body
         limit = self._limits.response_bytes_max
         async with self._client.stream("POST", self._url, content=request) as response:
             body = bytearray()
@@ -208,6 +226,15 @@ class HttpRpc:
                 if len(body) > limit:
                     raise RpcMalformed(f"{self.shown_url} sent more than {limit} bytes")
             return response.status_code, response.headers.get("retry-after"), bytes(body)
+
+    def _goes_hot(self, method: str) -> bool:
+        """Return whether to try the short way; reads find out now and then, writes never."""
+        until_ns = self._shy_until_ns
+        if method in _COLD:
+            return False
+        if until_ns is None:
+            return True
+        return method not in _WRITES and self._clock.monotonic_ns() >= until_ns
 
     def _result(self, method: str, request_id: int, body: bytes) -> object:
         envelope = self._envelope(method, body)
@@ -294,7 +321,14 @@ def _hot_wire(url: str, limits: RpcLimits) -> HotWire | None:
     """Return the short way to the node, or None where a proxy stands between."""
     if getproxies() and not is_loopback(url):
         return None
-    return HotWire(url, connections_max=limits.connections_max, body_bytes_max=HOT_BYTES_MAX)
+    bytes_max = min(HOT_BYTES_MAX, limits.response_bytes_max)
+    return HotWire(url, connections_max=limits.connections_max, body_bytes_max=bytes_max)
+
+
+@cache
+def _tls(*, secure: bool) -> ssl.SSLContext:
+    """Return what connections are verified by; without TLS reading the authorities costs 20 ms."""
+    return httpx.create_ssl_context() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def _client(url: str, limits: RpcLimits) -> httpx.AsyncClient:
@@ -305,7 +339,9 @@ def _client(url: str, limits: RpcLimits) -> httpx.AsyncClient:
         raise SettingsError(f"{redacted(url)} is no URL that can be called") from error
     return httpx.AsyncClient(
         headers={"content-type": "application/json", "user-agent": "liqctl"},
-        timeout=None,  # noqa: S113 - asyncio.timeout bounds the whole call, not each read
+        # asyncio.timeout bounds the whole call; a large answer must not fall silent either
+        timeout=httpx.Timeout(None, read=limits.silence_s),
+        verify=_tls(secure=url.startswith("https")),
         limits=httpx.Limits(
             max_connections=limits.connections_max,
             max_keepalive_connections=limits.connections_max,

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -24,7 +24,7 @@ from liqctl.chain.notice import (
 from liqctl.chain.rpc import quiet_transport_loggers
 from liqctl.chain.text import one_line
 from liqctl.chain.urls import checked_websocket_url, is_loopback, redacted, without_secrets
-from liqctl.errors import RpcMalformed
+from liqctl.errors import RpcMalformed, SettingsError
 from liqctl.ports import Clock, Rng
 
 log = structlog.get_logger(__name__)
@@ -62,6 +62,7 @@ class _Dropped(Exception):
 class Subscriptions:
     """Subscriptions of one WebSocket connection, kept up across reconnects.
 
+    Each connection goes to the next of the URLs, and after the last to the first again.
     The slot subscription is always among them: a node that sends nothing for `silence_s`, not
     even a slot, is dropped. Prices use an instance of their own, so that a burst of positions
     does not queue before them.
@@ -69,7 +70,7 @@ class Subscriptions:
 
     def __init__(
         self,
-        url: str,
+        urls: str | Sequence[str],
         clock: Clock,
         rng: Rng,
         *,
@@ -77,12 +78,16 @@ class Subscriptions:
         limits: StreamLimits | None = None,
         allow_plain: bool = False,
     ) -> None:
-        """Check the URL; nothing connects before `run`.
+        """Check one URL or several; nothing connects before `run`.
 
         Raises:
             SettingsError: no ws(s) URL, or plain ws to another host without `allow_plain`.
         """
-        self._url = checked_websocket_url(url, allow_plain=allow_plain)
+        given = [urls] if isinstance(urls, str) else urls
+        self._urls = tuple(checked_websocket_url(url, allow_plain=allow_plain) for url in given)
+        if not self._urls:
+            raise SettingsError("subscriptions need a WebSocket URL")
+        self._next = itertools.cycle(self._urls)
         self._clock = clock
         self._rng = rng
         self._commitment = commitment
@@ -92,8 +97,8 @@ class Subscriptions:
         self.counts = StreamCounts()
 
     def __repr__(self) -> str:
-        """Show no more of the URL than may be printed."""
-        return f"Subscriptions({redacted(self._url)})"
+        """Show no more of the URLs than may be printed."""
+        return f"Subscriptions({', '.join(map(redacted, self._urls))})"
 
     def watch_account(self, address: str) -> None:
         """Subscribe to an account, now or at the next connection; twice is once."""
@@ -127,13 +132,14 @@ class Subscriptions:
         self._changed.set()
 
     def _backoff_s(self, failures: int) -> float:
-        longest_s = min(_BACKOFF_S * 2.0 ** min(failures, 16), _BACKOFF_S_MAX)
+        rounds = failures // len(self._urls)  # another node has nothing to recover from
+        longest_s = min(_BACKOFF_S * 2.0 ** min(rounds, 16), _BACKOFF_S_MAX)
         return longest_s * (0.5 + self._rng.random() / 2)
 
     async def _one_connection(self, connection: "_Connection", sink: Sink) -> str:
         """Return why the connection ended, or never came to be."""
         try:
-            socket = await self._connect()
+            socket = await self._connect(next(self._next))
         except _Dropped as reason:
             return str(reason)
         self.counts.connections += 1
@@ -146,24 +152,24 @@ class Subscriptions:
             socket.transport.abort()
         return reason_text
 
-    async def _connect(self) -> ClientConnection:
+    async def _connect(self, url: str) -> ClientConnection:
         try:
             async with asyncio.timeout(self._limits.connect_s):
                 return await connect(
-                    self._url,
+                    url,
                     compression=None,
                     max_size=self._limits.message_bytes_max,
                     open_timeout=None,
                     ping_interval=None,
                     close_timeout=1.0,
-                    proxy=None if is_loopback(self._url) else True,
+                    proxy=None if is_loopback(url) else True,
                 )
         except TimeoutError as error:
             raise _Dropped(f"no connection within {self._limits.connect_s:g} s") from error
         except InvalidStatus as error:
             raise _Dropped(f"refused with HTTP status {error.response.status_code}") from error
         except (OSError, EOFError, WebSocketException) as error:
-            text = one_line(without_secrets(str(error), self._url))
+            text = one_line(without_secrets(str(error), url))
             raise _Dropped(f"no connection: {text or type(error).__name__}") from error
 
     async def _subscribe(self, connection: "_Connection", socket: ClientConnection) -> None:

@@ -1,6 +1,7 @@
 """The expiry proof: each condition alone can deny it."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -9,9 +10,10 @@ from structlog.testing import capture_logs
 from liqctl.chain.base58 import encode
 from liqctl.chain.client import Chain
 from liqctl.chain.expiry import HISTORY_PAGES_MAX, Proof, prove_expiry
+from liqctl.chain.pool import Pool
 from liqctl.core.intent import Attempt, AttemptState
 from liqctl.errors import RpcMalformed, RpcRefused, RpcUnreachable
-from tests.chain.scripted import ADDRESSES, ScriptedRpc, in_context
+from tests.chain.scripted import ADDRESSES, EvenRng, ScriptedRpc, StillClock, in_context
 
 CTX0, LVBH, SLOT_F = 1000, 700, 1400
 SIGNATURE = encode(bytes([7] * 64))
@@ -57,6 +59,23 @@ async def proof_of(**changes: object) -> tuple[Proof | None, ScriptedRpc]:
     return await prove_expiry(Chain(rpc), ATTEMPT), rpc
 
 
+class Node(ScriptedRpc):
+    """A scripted endpoint of a pool."""
+
+    def __init__(self, name: str, **changes: object) -> None:
+        super().__init__(**(GOOD | changes))
+        self.shown_url = f"https://{name}/…"
+
+    async def once(self, method: str, params: Sequence[object]) -> object:
+        return await self.call(method, params)
+
+    async def aclose(self) -> None: ...
+
+
+def pool_of(*nodes: Node) -> Pool:
+    return Pool(nodes, [], StillClock(), EvenRng())
+
+
 async def test_all_conditions_together_are_a_proof_that_keeps_every_answer():
     proof, rpc = await proof_of()
 
@@ -75,6 +94,9 @@ async def test_all_conditions_together_are_a_proof_that_keeps_every_answer():
         "history_entries": 2,
         "min_context_slot": CTX0,
         "first_available_slot": CTX0,
+        "endpoint": "",
+        "second_endpoint": None,
+        "endpoints_left_out": [],
     }
     assert rpc.calls == [
         ("getEpochInfo", [{"commitment": "finalized", "minContextSlot": CTX0}]),
@@ -203,3 +225,124 @@ async def test_a_history_without_end_is_no_proof():
 
     assert proof is None
     assert len(rpc.params("getSignaturesForAddress")) == HISTORY_PAGES_MAX
+
+
+NO_HISTORY = RpcRefused("history is off", code=-32011)
+BEHIND = in_context([None], SLOT_F - 1)
+SHOWN = in_context([SEEN], SLOT_F)
+SHOWN_FROM_BEHIND = in_context([SEEN], SLOT_F - 40)
+
+
+async def test_a_second_endpoint_confirms_that_the_status_is_unknown():
+    first, second = Node("a"), Node("b", getSignatureStatuses=in_context([None], SLOT_F + 3))
+
+    proof = await prove_expiry(Chain(pool_of(first, second)), ATTEMPT)
+
+    assert proof is not None
+    kept = json.loads(proof.json)
+    assert kept["endpoint"] == "https://a/…"
+    assert kept["second_endpoint"] == {
+        "endpoint": "https://b/…",
+        "status_context_slot": SLOT_F + 3,
+    }
+    assert kept["endpoints_left_out"] == []
+    assert [method for method, _ in first.calls] == list(GOOD)
+    assert second.calls == [
+        ("getSignatureStatuses", [[SIGNATURE], {"searchTransactionHistory": True}])
+    ]
+
+
+@pytest.mark.parametrize("answer", [SHOWN, SHOWN_FROM_BEHIND, BEHIND, RpcUnreachable("timed out")])
+async def test_what_a_second_endpoint_does_not_confirm_is_not_proven(answer):
+    first, second = Node("a"), Node("b", getSignatureStatuses=answer)
+
+    assert await prove_expiry(Chain(pool_of(first, second)), ATTEMPT) is None
+
+
+@pytest.mark.parametrize(
+    ("cache", "proven"), [(in_context([None], SLOT_F), True), (SHOWN, False), (NO_HISTORY, True)]
+)
+async def test_an_endpoint_without_history_is_no_witness_but_its_cache_may_contradict(
+    cache, proven
+):
+    first, second = Node("a"), Node("b", getSignatureStatuses=(NO_HISTORY, cache))
+
+    proof = await prove_expiry(Chain(pool_of(first, second)), ATTEMPT)
+
+    assert (proof is not None) == proven
+    assert [params[1] for _, params in second.calls] == [
+        {"searchTransactionHistory": True},
+        {"searchTransactionHistory": False},
+    ]
+
+
+@pytest.mark.parametrize(("answer", "proven"), [(BEHIND, True), (SHOWN_FROM_BEHIND, False)])
+async def test_of_three_endpoints_one_may_be_behind_but_none_may_know_it(answer, proven):
+    nodes = Node("a"), Node("b"), Node("c", getSignatureStatuses=answer)
+
+    assert (await prove_expiry(Chain(pool_of(*nodes)), ATTEMPT) is not None) == proven
+
+
+@pytest.mark.parametrize(
+    ("method", "answer"),
+    [
+        ("getSignaturesForAddress", NO_HISTORY),
+        ("getFirstAvailableBlock", CTX0 + 1),
+        ("getEpochInfo", {"absoluteSlot": SLOT_F, "blockHeight": LVBH}),
+        ("getEpochInfo", RpcUnreachable("timed out")),
+    ],
+)
+async def test_the_next_endpoint_is_asked_where_the_first_cannot_prove_it(method, answer):
+    first, second = Node("a", **{method: answer}), Node("b")
+
+    proof = await prove_expiry(Chain(pool_of(first, second)), ATTEMPT)
+
+    assert proof is not None
+    assert json.loads(proof.json)["endpoint"] == "https://b/…"
+    assert json.loads(proof.json)["second_endpoint"]["endpoint"] == "https://a/…"
+
+
+@pytest.mark.parametrize(
+    ("method", "answer"),
+    [
+        ("isBlockhashValid", in_context(True, SLOT_F)),
+        ("getSignatureStatuses", SHOWN),
+        ("getSignaturesForAddress", [OURS, OLD]),
+    ],
+)
+async def test_one_endpoint_that_contradicts_is_not_outvoted(method, answer):
+    first, second = Node("a", **{method: answer}), Node("b")
+
+    assert await prove_expiry(Chain(pool_of(first, second)), ATTEMPT) is None
+    assert second.calls == []
+
+
+async def test_the_answers_of_two_endpoints_are_never_put_together():
+    first = Node("a", getSignaturesForAddress=NO_HISTORY)
+    second = Node("b", getEpochInfo={"absoluteSlot": SLOT_F, "blockHeight": LVBH})
+
+    assert await prove_expiry(Chain(pool_of(first, second)), ATTEMPT) is None
+
+
+async def test_an_endpoint_with_an_open_breaker_is_left_out_and_that_is_told():
+    first, second = Node("a"), Node("b", getSignatureStatuses=RpcUnreachable("timed out"))
+    chain = Chain(pool_of(first, second))
+
+    with capture_logs() as logs:
+        found = [await prove_expiry(chain, ATTEMPT) for _ in range(4)]
+
+    assert [proof is not None for proof in found] == [False, False, False, True]
+    assert found[3] is not None
+    kept = json.loads(found[3].json)
+    assert (kept["second_endpoint"], kept["endpoints_left_out"]) == (None, ["https://b/…"])
+    (line,) = [line for line in logs if line["event"] == "endpoints_left_out"]
+    assert (line["log_level"], line["endpoints"]) == ("warning", ["https://b/…"])
+    assert len(second.calls) == 3
+
+
+async def test_without_any_trusted_endpoint_there_is_no_proof():
+    only = Node("a", getEpochInfo=RpcUnreachable("timed out"))
+    chain = Chain(pool_of(only))
+
+    assert [await prove_expiry(chain, ATTEMPT) for _ in range(5)] == [None] * 5
+    assert len(only.calls) == 3

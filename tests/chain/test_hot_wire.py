@@ -4,10 +4,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from liqctl.chain.hot_wire import HotWire, NotHot
+from liqctl.chain.hot_wire import Answer, HotWire, NotHot
 from liqctl.chain.rpc import HttpRpc
 from liqctl.errors import RpcRefused, RpcUnreachable
 from liqctl.ports import SystemClock, SystemRng
+from tests.chain.scripted import StillClock
 
 OK = b'{"jsonrpc":"2.0","id":1,"result":7}'
 
@@ -62,8 +63,8 @@ async def test_one_connection_is_kept_for_the_next_request():
     async with node(answer(OK), answer(b"second")) as script:
         hot = wire(script)
 
-        assert await hot.post(b"a") == OK
-        assert await hot.post(b"b") == b"second"
+        assert await hot.post(b"a") == Answer(200, None, OK)
+        assert await hot.post(b"b") == Answer(200, None, b"second")
 
         assert script.bodies == [b"a", b"b"]
         assert script.connections == 1
@@ -73,10 +74,11 @@ async def test_one_connection_is_kept_for_the_next_request():
 @pytest.mark.parametrize(
     "reply",
     [
-        answer(OK, status=b"429 Too Many Requests"),
+        answer(OK, status=b"42 Odd"),
+        answer(OK, status=b"100 Continue"),
+        answer(OK, status=b"2000 Odd"),
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
         answer(OK, b"content-encoding: gzip"),
-        answer(OK, b"connection: close"),
         answer(OK, b"content-length: 3"),
         answer(OK, b"content-length: -1"),
         b"HTTP/1.1 200 OK\r\n\r\n",
@@ -94,7 +96,29 @@ async def test_any_other_answer_is_given_back_and_its_connection_dropped(reply):
             await hot.post(b"a")
 
         assert raised.value.sent is True
-        assert await hot.post(b"b") == OK
+        assert raised.value.framing is (reply is not None)
+        assert (await hot.post(b"b")).body == OK
+        assert script.connections == 2
+        hot.close()
+
+
+async def test_a_status_and_its_pause_are_an_answer():
+    busy = answer(b"slow", b"Retry-After: 60", status=b"429 Too Many Requests")
+    async with node(busy, answer(OK)) as script:
+        hot = wire(script)
+
+        assert await hot.post(b"a") == Answer(429, "60", b"slow")
+        assert (await hot.post(b"b")).body == OK
+        assert script.connections == 1
+        hot.close()
+
+
+async def test_a_connection_that_the_node_means_to_close_is_not_kept():
+    async with node(answer(OK, b"Connection: close"), answer(OK)) as script:
+        hot = wire(script)
+
+        assert (await hot.post(b"a")).body == OK
+        assert (await hot.post(b"b")).body == OK
         assert script.connections == 2
         hot.close()
 
@@ -107,7 +131,7 @@ async def test_a_connection_that_the_node_closed_meanwhile_is_not_used():
         reader, writer = hot._idle[0]
         reader.feed_eof()
 
-        assert await hot.post(b"b") == b"fresh"
+        assert (await hot.post(b"b")).body == b"fresh"
         assert script.connections == 2
         assert writer.is_closing()
         hot.close()
@@ -129,7 +153,7 @@ async def test_a_cancelled_request_does_not_leave_a_connection_with_a_late_answe
             async with asyncio.timeout(0.05):
                 await hot.post(b"a")
 
-        assert await hot.post(b"b") == OK
+        assert (await hot.post(b"b")).body == OK
         assert script.connections == 2
         hot.close()
 
@@ -148,12 +172,48 @@ async def test_a_read_falls_back_to_the_general_client():
         assert len(script.bodies) == 2
 
 
-async def test_a_refusal_keeps_its_status_and_its_pause():
-    busy = answer(b"", b"retry-after: 60", status=b"429 Too Many Requests")
-    async with node(busy, busy) as script:
-        with pytest.raises(RpcRefused) as raised:
-            await called(script, lambda rpc: rpc.call("getMultipleAccounts", []))
+async def test_a_node_that_frames_otherwise_is_asked_twice_once_a_minute_and_never_for_a_write():
+    chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n"
 
+    def numbered(number: int) -> bytes:
+        body = OK.replace(b'"id":1', b'"id":%d' % number)
+        return chunked % (len(body), body)
+
+    clock = StillClock()
+    async with node(*(numbered(n) for n in (1, 1, 2, 3, 4, 4, 5))) as script:
+        url = f"http://127.0.0.1:{script.port}"
+        async with HttpRpc(url, clock, SystemRng()) as rpc:
+            assert await rpc.call("getSlot", []) == 7
+            assert await rpc.call("getSlot", []) == 7
+            await clock.sleep(60)
+            assert await rpc.call("sendTransaction", ["raw"]) == 7
+            assert await rpc.call("getSlot", []) == 7
+            assert await rpc.call("getSlot", []) == 7
+
+        assert script.answers == []
+
+
+async def test_connections_that_break_do_not_speak_against_the_short_way():
+    fine = [answer(OK.replace(b'"id":1', b'"id":%d' % number)) for number in (2, 3)]
+    async with node(None, fine[0], fine[1]) as script:
+
+        async def twice(rpc: HttpRpc) -> None:
+            await rpc.call("getSlot", [])
+            assert rpc._goes_hot("sendTransaction")
+            await rpc.call("sendTransaction", ["raw"])
+
+        await called(script, twice)
+        assert script.answers == []
+
+
+@pytest.mark.parametrize("method", ["getMultipleAccounts", "sendTransaction"])
+async def test_a_refusal_keeps_its_status_and_its_pause(method):
+    busy = answer(b"", b"retry-after: 60", status=b"429 Too Many Requests")
+    async with node(busy) as script:
+        with pytest.raises(RpcRefused) as raised:
+            await called(script, lambda rpc: rpc.call(method, []))
+
+        assert script.answers == []
         assert raised.value.code == 429
         assert raised.value.retry_after_s == 60
 

@@ -88,6 +88,16 @@ async def test_a_silent_node_is_unreachable_after_the_time_limit():
         await answered(reply, timeout_s=0.05, retries=0)
 
 
+async def test_a_snapshot_that_falls_silent_is_given_up_before_its_long_limit():
+    async def reply(request, writer):
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{")
+        await asyncio.sleep(5)
+
+    async with http_node(reply) as url, endpoint(url, silence_s=0.05, retries=0) as rpc:
+        with pytest.raises(RpcUnreachable, match=r"within 0\.05 s"):
+            await rpc.call("getProgramAccounts", [])
+
+
 async def test_a_node_that_dribbles_is_cut_off_by_the_same_limit():
     async def reply(request, writer):
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")

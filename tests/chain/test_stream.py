@@ -366,6 +366,43 @@ async def test_a_node_that_grants_and_hangs_up_is_tried_ever_more_rarely():
     assert clock.slept[:3] == [0.375, 0.75, 1.5]
 
 
+async def test_each_connection_goes_to_the_next_url_and_from_the_last_to_the_first():
+    def named(name: str) -> Behaviour:
+        async def hang_up(socket):
+            met.append(name)
+            await grant(socket, 2)
+
+        return hang_up
+
+    met: list[str] = []
+    clock = Ticking()
+    async with node(named("a")) as first, node(named("b")) as second:
+        stream = Subscriptions([first, second], clock, EvenRng())
+        stream.watch_account(ADDRESSES[0])
+        found = await items_until(stream, count_of(StreamDown, 5))
+
+    assert met[:5] == ["a", "b", "a", "b", "a"]
+    assert sum(isinstance(item, StreamUp) for item in found) == 5
+    assert clock.slept[:4] == [0.1875, 0.375, 0.375, 0.75]
+
+
+async def test_an_absent_node_is_left_for_the_next_one_at_once():
+    async def behave(socket):
+        await grant(socket, 1)
+        await forever(socket)
+
+    clock = Ticking()
+    async with node(forever) as url:
+        gone = url
+    async with node(behave) as there:
+        stream = Subscriptions([gone, there], clock, EvenRng())
+        found = await items_until(stream, count_of(StreamUp, 1))
+
+    assert [type(item) for item in found] == [StreamDown, StreamUp]
+    assert clock.slept == [0.1875]
+    assert "SECRET" not in f"{found}{stream!r}"
+
+
 async def test_a_connection_that_lasted_is_made_anew_soon():
     async def lasting(socket):
         await grant(socket, 1)
@@ -425,6 +462,13 @@ async def test_what_the_sink_raises_ends_the_stream():
 def test_a_url_that_may_not_be_used_is_a_settings_error(url):
     with pytest.raises(SettingsError):
         stream_to(url)
+    with pytest.raises(SettingsError):
+        Subscriptions(["ws://127.0.0.1/", url], Ticking(), EvenRng())
+
+
+def test_no_url_at_all_is_a_settings_error():
+    with pytest.raises(SettingsError):
+        Subscriptions([], Ticking(), EvenRng())
 
 
 @given(
