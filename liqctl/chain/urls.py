@@ -1,7 +1,8 @@
 """URLs of RPC nodes: monikers, the WebSocket twin, and what of them may be printed."""
 
+import base64
 import ipaddress
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from liqctl.errors import SettingsError
 
@@ -52,8 +53,12 @@ def redacted(url: str) -> str:
 def without_secrets(text: str, url: str) -> str:
     """Return a text of the node with every part of its URL that may be a key replaced by `…`."""
     parts = urlsplit(url.strip())
-    found = {parts.query, parts.path.strip("/"), parts.username or "", parts.password or ""}
+    user, password = parts.username or "", parts.password or ""
+    found = {parts.query, parts.path.strip("/"), user, password, unquote(password)}
     found.update(parts.path.split("/"))
+    if password:  # as it goes out in the header, which a node may repeat
+        pair = f"{unquote(user)}:{unquote(password)}"
+        found.add(base64.b64encode(pair.encode()).decode())
     found.update(value for _, value in parse_qsl(parts.query))
     for secret in sorted(found, key=len, reverse=True):
         if len(secret) >= _SECRET_LENGTH_MIN:

@@ -1,5 +1,6 @@
 """The liquidator's key: where it may come from, and an object that only signs."""
 
+import ctypes
 import getpass
 import hashlib
 import os
@@ -8,7 +9,7 @@ import resource
 import stat
 import sys
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn, TextIO
 from urllib.parse import parse_qsl
@@ -17,6 +18,7 @@ import msgspec
 from solders.keypair import Keypair
 
 from liqctl.chain.base58 import is_address
+from liqctl.chain.inline_key import refuse_inline_key
 from liqctl.errors import GuardError, SettingsError
 from liqctl.ports import Signer
 
@@ -24,16 +26,36 @@ _KEY_FILE_BYTES_MAX = 4096
 _DERIVATION_ROOT = "m/44'/501'"
 _PATH_SHAPE = re.compile(r"m(/\d{1,9}'){1,5}")
 _KEY_SHAPE = re.compile(r"\d{1,9}'?(/\d{1,9}'?)?")
+_PR_SET_DUMPABLE = 4
+_ELSEWHERE = "name a key file, or a program that signs with exec:COMMAND"
 _REMOTE = {
-    "exec:": "an out-of-process signer comes later; name a key file",
-    "http://": "an out-of-process signer comes later; name a key file",
-    "https://": "an out-of-process signer comes later; name a key file",
+    "exec:": "it is a program to be started, and is not loaded",
+    "http://": f"nothing signs over the network; {_ELSEWHERE}",
+    "https://": f"nothing signs over the network; {_ELSEWHERE}",
     "usb:": "hardware wallets are not supported: no maintained Python library speaks the Solana"
-    " app, and a keeper cannot press buttons; name a key file",
+    f" app, and a keeper cannot press buttons; {_ELSEWHERE}",
 }
 
 
-class KeySigner:
+class Sealed:
+    """What neither copy nor pickle lets out."""
+
+    __slots__ = ()
+
+    def __copy__(self) -> NoReturn:
+        """Refuse."""
+        raise GuardError("a signer cannot be copied")
+
+    def __deepcopy__(self, memo: object) -> NoReturn:
+        """Refuse."""
+        raise GuardError("a signer cannot be copied")
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """Refuse."""
+        raise GuardError("a signer cannot be pickled")
+
+
+class KeySigner(Sealed):
     """A key in memory that signs, and that no repr, copy or pickle lets out."""
 
     __slots__ = ("__address", "__keypair")
@@ -55,18 +77,6 @@ class KeySigner:
     def __repr__(self) -> str:
         """Show the public key alone."""
         return f"KeySigner({self.__address})"
-
-    def __copy__(self) -> NoReturn:
-        """Refuse."""
-        raise GuardError("a signer cannot be copied")
-
-    def __deepcopy__(self, memo: object) -> NoReturn:
-        """Refuse."""
-        raise GuardError("a signer cannot be copied")
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        """Refuse."""
-        raise GuardError("a signer cannot be pickled")
 
 
 class WatchOnly:
@@ -109,6 +119,7 @@ def load_signer(
         SettingsError: the source is unknown, not supported, missing, too open or not a key.
     """
     text = source.strip()
+    refuse_inline_key(text)
     scheme = next((each for each in _REMOTE if text.startswith(each)), None)
     if scheme is not None:
         raise SettingsError(f"{scheme} is no signing source of liqctl: {_REMOTE[scheme]}")
@@ -116,7 +127,7 @@ def load_signer(
         raise SettingsError("no signing source; name a key file with --keypair")
     if is_address(text):
         return WatchOnly(text)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    no_core_dumps()
     stream = sys.stdin if stdin is None else stdin
     if text in {"-", "stdin:"}:
         try:
@@ -133,6 +144,17 @@ def load_signer(
     except RuntimeError as error:
         raise SettingsError(f"there is no home folder for {text}") from error
     return _from_file(path)
+
+
+def no_core_dumps() -> None:
+    """Keep the memory of this process out of core dumps, and of debuggers of the same user.
+
+    The limit alone would not do: a kernel that pipes dumps to a program does not look at it. A
+    child inherits the limit only.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def _from_file(path: Path) -> Signer:
@@ -159,9 +181,9 @@ def _from_file(path: Path) -> Signer:
 
 def _refuse_shared_link(path: Path) -> None:
     """Refuse a symbolic link where somebody else could change what stands at either end."""
-    if not path.is_symlink():
-        return
-    for folder in (path.parent, path.resolve().parent):
+    links = list(_links(path.absolute()))
+    ends = [path.resolve().parent] if path.is_symlink() else []
+    for folder in [link.parent for link in links] + ends:
         try:
             mode = folder.stat().st_mode
         except OSError:
@@ -171,6 +193,15 @@ def _refuse_shared_link(path: Path) -> None:
                 f"the key file {path} is a link, and others may write to {folder};"
                 " name the file itself, in a folder of your own"
             )
+
+
+def _links(path: Path) -> Iterator[Path]:
+    """Yield every symbolic link on the way to a path that could be opened just now."""
+    for prefix in (*reversed(path.parents), path):
+        if prefix.is_symlink():
+            yield prefix
+            yield from _links(prefix.parent / prefix.readlink() / path.relative_to(prefix))
+            return
 
 
 def _check_file(path: Path, found: os.stat_result) -> None:

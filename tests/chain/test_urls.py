@@ -1,5 +1,6 @@
 """URLs: the WebSocket twin, secrets."""
 
+import base64
 import contextlib
 
 import pytest
@@ -62,6 +63,12 @@ def test_no_part_of_a_url_that_may_be_a_key_stays_in_a_text(secret):
     url = "https://user:pass@rpc.example/v2/tokentoken?k=apikey"
 
     assert secret not in without_secrets(f"about {secret} or {url}", url)
+
+
+def test_a_header_that_a_node_repeats_is_no_part_of_a_text():
+    header = base64.b64encode(b"user:pa/ss").decode()
+
+    assert header not in without_secrets(f"Basic {header}", "https://user:pa%2Fss@rpc.example/")
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.9.9.9", "[::1]"])

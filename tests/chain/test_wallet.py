@@ -1,16 +1,17 @@
 """Signing sources and the rules for key files."""
 
+import base64
 import copy
 import io
 import json
 import os
 import pickle
-import resource
 from pathlib import Path
 
 import pytest
 from solders.keypair import Keypair
 
+from liqctl.chain.inline_key import holds_key
 from liqctl.chain.wallet import KeySigner, WatchOnly, load_signer
 from liqctl.errors import GuardError, SettingsError
 from tests.chain.scripted import ADDRESSES
@@ -81,6 +82,14 @@ def test_a_key_file_of_somebody_else_is_refused(key_file, monkeypatch):
         load_signer(str(key_file))
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_key_file_that_was_given_away_is_refused_to_root_as_well(key_file):
+    os.chown(key_file, 12345, -1)
+
+    with pytest.raises(SettingsError, match="belongs to user 12345"):
+        load_signer(str(key_file))
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 def test_an_unreadable_key_file_is_a_settings_error(key_file):
     key_file.chmod(0)
@@ -126,6 +135,22 @@ def test_a_link_from_or_into_a_shared_folder_is_refused(tmp_path, shared):
 
     with pytest.raises(SettingsError, match="is a link"):
         load_signer(str(link))
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_link_in_a_shared_folder_on_the_way_is_refused(tmp_path, kind):
+    for name in ("own", "shared", "keys"):
+        (tmp_path / name).mkdir(mode=0o700)
+    key = written(tmp_path / "keys" / "id.json", json.dumps(NUMBERS))
+    between, first = tmp_path / "shared" / "between", tmp_path / "own" / "first"
+    between.symlink_to(key if kind == "file" else key.parent)
+    first.symlink_to(between)
+    named = first if kind == "file" else first / "id.json"
+    assert load_signer(str(named)).address == ADDRESS
+    (tmp_path / "shared").chmod(0o1777)
+
+    with pytest.raises(SettingsError, match=f"others may write to {between.parent}"):
+        load_signer(str(named))
 
 
 def test_a_loop_of_links_is_a_settings_error(tmp_path):
@@ -208,9 +233,9 @@ async def test_a_bare_address_looks_and_never_signs():
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
-        ("exec:/usr/bin/signer", "comes later"),
-        ("http://127.0.0.1:9000", "comes later"),
-        ("https://signer.example", "comes later"),
+        ("exec:/usr/bin/signer", "is a program to be started"),
+        ("http://127.0.0.1:9000", "over the network"),
+        ("https://signer.example", "over the network"),
         ("usb://ledger", "not supported"),
     ],
 )
@@ -294,7 +319,43 @@ def test_a_signer_shows_copies_and_pickles_no_secret():
         json.dumps(signer)
 
 
-def test_core_dumps_are_off_once_a_key_is_loaded(key_file):
-    load_signer(str(key_file))
+INLINE = [
+    str(KEYPAIR),
+    json.dumps(NUMBERS),
+    json.dumps(NUMBERS[:32]),
+    ",".join(map(str, NUMBERS)),
+    bytes(KEYPAIR).hex(),
+    bytes(KEYPAIR)[:32].hex().upper(),
+    base64.b64encode(bytes(KEYPAIR)).decode(),
+    base64.b64encode(bytes(KEYPAIR)[:32]).decode(),
+    base64.urlsafe_b64encode(bytes(KEYPAIR)).decode().rstrip("="),
+    "file:" + str(KEYPAIR),
+    f"exec:signer --key={KEYPAIR}",
+    f"exec:signer {json.dumps(NUMBERS)}",
+    "exec:signer --phrase '" + "abandon " * 11 + "about'",
+    "abandon " * 11 + "about",
+]
 
-    assert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)
+
+@pytest.mark.parametrize("source", INLINE)
+def test_a_source_that_is_the_key_itself_is_refused_and_not_repeated(source):
+    with pytest.raises(SettingsError, match="holds the key itself") as caught:
+        load_signer(source)
+
+    for word in source.removeprefix("exec:signer ").split():
+        assert len(word) < 3 or word not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        ADDRESS,
+        "~/keys/liquidator.json",
+        "/srv/a/rather/long/path/to/the/key/files/of/our/keepers/on/this/host/liquidator-0001",
+        "prompt:?key=0/0",
+        "exec:ssh -i ~/.ssh/id vault sign --slot 3 --policy liquidations",
+        "exec:vault-sign https://vault.example:8200/v1/transit/sign/liquidator",
+    ],
+)
+def test_a_source_that_names_the_key_is_not_taken_for_one(source):
+    assert not holds_key(source)
