@@ -1,12 +1,10 @@
-"""IDLs: sizes, discriminators, encoding, refusals; and anchorpy's reading as a second opinion."""
+"""IDLs: sizes, discriminators, encoding, refusals."""
 
 import hashlib
 import json
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from liqctl.errors import LayoutError
 from liqctl.venues.idl import Idl, anchorpy_coder
@@ -251,35 +249,105 @@ def test_an_instruction_takes_nested_arguments_and_fixed_addresses():
         REFERENCE_IDL.instruction("nothing", "program", {})
 
 
-@pytest.fixture(scope="module")
-def coder():
-    return anchorpy_coder(REFERENCE_IDL.raw)
+IDLS = (
+    *("adrena", "adrena_2026-05", "drift", "flash_v2_perpetuals", "jupiter_perpetuals"),
+    *("mango_v4", "perpetuals_cashblaze", "pyth", "pyth_solana_receiver"),
+)
 
 
-def flat(value, path=""):
-    """Anchorpy's nested answer as our paths and values."""
-    if isinstance(value, list) and value and not isinstance(value[0], int):
-        return {k: v for n, one in enumerate(value) for k, v in flat(one, f"{path}[{n}]").items()}
-    if hasattr(value, "__dataclass_fields__"):
-        head = f"{path}." if path else ""
-        names = value.__dataclass_fields__
-        return {k: v for one in names for k, v in flat(getattr(value, one), head + one).items()}
-    return {
-        path: bytes(value)
-        if hasattr(value, "__iter__") or hasattr(value, "__bytes__")
-        else int(value)
-    }
+@pytest.mark.parametrize("name", IDLS)
+def test_every_real_idl_is_read_whole_by_both_decoders(name):
+    idl = fixture_idl(name)
+
+    for one in idl.instruction_names:
+        assert idl.roles(one) is not None
+    for account in idl.account_names:
+        assert len(idl.account_discriminator(account)) == 8
+    assert anchorpy_coder(idl.raw) is not None
 
 
-@pytest.mark.parametrize("name", ["InsuranceFund", "Market", "Position"])
-@given(noise=st.randoms(use_true_random=False))
-def test_anchorpy_reads_the_same_in_every_field(coder, name, noise):
-    layout = REFERENCE_IDL.account_layout(name)
-    blob = bytearray(noise.randbytes(layout.size))
-    if name == "Market":
-        blob[204 - 8] %= 2
+@pytest.mark.parametrize("name", ["adrena_2026-05", "flash_v2_perpetuals"])
+def test_explicit_discriminators_are_those_that_would_be_derived(name):
+    idl = fixture_idl(name)
+    bare = [{"name": one["name"]} for one in idl.raw["accounts"]]
+    derived = Idl({**idl.raw, "accounts": bare})
 
-    decoded = coder.accounts.decode(REFERENCE_IDL.account_discriminator(name) + bytes(blob))
+    for account in idl.account_names:
+        assert idl.account_discriminator(account) == derived.account_discriminator(account)
 
-    assert type(decoded).__name__ == name
-    assert flat(decoded) == layout.read(bytes(blob))
+
+@pytest.mark.parametrize(
+    "name, account, words",
+    [
+        ("flash_v2_perpetuals", "Multisig", "Multisig is packed"),
+        ("flash_v2_perpetuals", "Pool", "Pool.name is string"),
+        ("perpetuals_cashblaze", "Perpetuals", "Perpetuals.pools is vec<publicKey>"),
+        ("pyth_solana_receiver", "priceUpdateV2", "VerificationLevel is an enum"),
+        ("jupiter_perpetuals", "PositionRequest", "PositionRequest.price_slippage is option<u64>"),
+    ],
+)
+def test_an_account_without_a_fixed_layout_is_refused_with_the_field_that_has_none(
+    name, account, words
+):
+    with pytest.raises(LayoutError, match=words):
+        fixture_idl(name).account_layout(account)
+
+
+def test_a_packed_account_is_not_decoded_in_another_way():
+    idl = fixture_idl("flash_v2_perpetuals")
+
+    with pytest.raises(LayoutError, match="Multisig is packed"):
+        idl.read("Multisig", idl.account_discriminator("Multisig") + bytes(1_000))
+
+
+@pytest.mark.parametrize(
+    "raw, words",
+    [
+        ([], "top level"),
+        ({"metadata": 7}, "metadata"),
+        ({"accounts": {}}, "accounts of the IDL must be a list"),
+        ({"accounts": [{"name": ""}]}, "no proper name"),
+        ({"accounts": [{"name": "A"}, {"name": "A"}]}, "A twice"),
+        ({"types": [{"name": "T"}]}, "the type of T"),
+        ({"errors": [{"name": "E", "code": "6000"}]}, "code of the error E"),
+        ({"instructions": [None]}, "instructions"),
+    ],
+)
+def test_a_malformed_idl_is_refused_with_the_part_that_is_wrong(raw, words):
+    with pytest.raises(LayoutError, match=words):
+        Idl(raw)
+
+
+@pytest.mark.parametrize(
+    "kind, words",
+    [
+        ({"array": ["u8", -1]}, "It.it is an array"),
+        ({"array": ["u16", 10**18]}, "more than an account can hold"),
+        ({"array": [{"array": ["u16", 4_000]}, 4_000]}, "more than an account can hold"),
+        (None, "It.it is None"),
+        (7, "It.it is 7"),
+        ({"hashMap": ["u8", "u8"]}, "no fixed layout"),
+    ],
+)
+def test_a_malformed_type_is_refused_with_its_field(kind, words):
+    with pytest.raises(LayoutError, match=words):
+        idl_of(kind).account_layout("It")
+
+
+def test_an_enum_has_only_its_variants():
+    body = {"kind": "enum", "variants": [{"name": "Long"}, {"name": "Short"}]}
+    layout = idl_of("u8", type=body).account_layout("It")
+
+    assert layout.read(b"\1") == {"": 1}
+    with pytest.raises(LayoutError, match="an enum of 2 and was 2"):
+        layout.read(b"\2")
+
+
+def test_an_idl_is_known_by_a_hash_that_spacing_does_not_change():
+    raw = REFERENCE_IDL.raw
+    shuffled = dict(reversed(list(raw.items())))
+
+    assert Idl.parse(json.dumps(shuffled, indent=4)).sha256 == Idl(raw).sha256
+    assert Idl({**raw, "docs": ["other"]}).sha256 != Idl(raw).sha256
+    with pytest.raises(LayoutError, match="no JSON"):
+        Idl.parse("{")
