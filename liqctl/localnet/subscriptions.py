@@ -23,7 +23,8 @@ from liqctl.localnet.rpc.params import (
     as_signature,
     context_of,
 )
-from liqctl.localnet.world import BankUpdate, SlotUpdate, World
+from liqctl.localnet.rpc.view import View
+from liqctl.localnet.world import BankUpdate, SlotUpdate
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
@@ -44,8 +45,8 @@ class _Logs:
 class Session:
     """Takes requests and chain updates, and sends answers and notifications."""
 
-    def __init__(self, world: World, send: Callable[[bytes], None]) -> None:
-        self._world = world
+    def __init__(self, view: View, send: Callable[[bytes], None]) -> None:
+        self._view = view
         self._send = send
         self._ids = count(1)
         self._enders: dict[int, tuple[str, Callable[[], None]]] = {}
@@ -56,7 +57,7 @@ class Session:
         self._logs: dict[int, _Logs] = {}
         self._slots: dict[int, None] = {}
         self._roots: dict[int, None] = {}
-        self._root_slot = world.ledger.bank(Commitment.FINALIZED).slot
+        self._root_slot = view.ledger.bank(Commitment.FINALIZED).slot
         self._methods: Mapping[str, Callable[[Params], object]] = {
             "accountSubscribe": self._account_subscribe,
             "programSubscribe": self._program_subscribe,
@@ -65,7 +66,7 @@ class Session:
             "slotSubscribe": lambda _: self._open("slot", self._slots, None),
             "rootSubscribe": lambda _: self._open("root", self._roots, None),
         }
-        self._end_listening = world.listen(self._on_update)
+        self._end_listening = view.listen(self._on_update)
 
     def receive(self, text: str | bytes) -> None:
         """Handle one message of the client; the answer is sent before any notification."""
@@ -117,8 +118,8 @@ class Session:
         wants_received = config.flag("enableReceivedNotification")
         place = (commitment, signature)
         identity = self._open_at("signature", self._signatures, place, wants_received)
-        landed = self._world.history.find(signature)
-        bank = self._world.ledger.bank(commitment)
+        landed = self._view.history.find(signature)
+        bank = self._view.ledger.bank(commitment)
         if landed is not None and landed.slot <= bank.slot:
             self._after_reply.append(lambda: self._signature_reached(place, landed, bank.slot))
         return identity
@@ -150,8 +151,10 @@ class Session:
         if isinstance(update, SlotUpdate):
             self._on_slot(update)
             return
-        for key in update.written if self._accounts or self._programs else ():
-            self._on_written(update, key)
+        by_program = any(level is update.commitment for level, _ in self._programs)
+        for key in update.written:
+            if by_program or (update.commitment, key) in self._accounts:
+                self._on_written(update, key)
         for landed in update.landed:
             self._on_landed(update, landed)
 
@@ -165,7 +168,7 @@ class Session:
                 self._notify("root", identity, update.root_slot)
 
     def _on_written(self, update: BankUpdate, key: Pubkey) -> None:
-        state = self._world.account_at(key, update.block)
+        state = self._view.account_at(key, update.block)
         slot = update.block.slot
         for identity, layout in self._accounts.get((update.commitment, key), {}).items():
             self._notify_value("account", identity, slot, layout.render(state or CLOSED))

@@ -1,6 +1,7 @@
 """WebSocket transport of subscriptions: one bounded queue per connection."""
 
 import asyncio
+import logging
 from typing import Self
 
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -52,6 +53,8 @@ class WsServer:
         Raises:
             OSError: the address cannot be used.
         """
+        # a client that hangs up in the middle of the handshake is no error of ours
+        logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
         self._server = await serve(
             self._connected, host, port, compression=None, max_size=self._message_bytes_max
         )

@@ -1,1 +1,1 @@
-"""JSON-RPC answers as plain functions of the world: no sockets, no time, no waiting."""
+"""JSON-RPC answers as plain functions of a view of the chain: no sockets, no time, no waiting."""

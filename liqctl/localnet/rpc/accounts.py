@@ -9,8 +9,8 @@ from liqctl.localnet.account import AccountState
 from liqctl.localnet.rpc.encoding import AccountFormat, Encoding
 from liqctl.localnet.rpc.errors import invalid_params
 from liqctl.localnet.rpc.params import Config, Params, as_list, as_pubkey, as_u64, with_context
+from liqctl.localnet.rpc.view import View
 from liqctl.localnet.spl_token import amount_json, decimals_of, holding_of
-from liqctl.localnet.world import World
 
 ACCOUNTS_MAX = 100
 _FILTERS_MAX = 4
@@ -19,64 +19,64 @@ _MEMCMP_BYTES_MAX = 128
 AccountFilter = Callable[[bytes], bool]
 
 
-def get_account_info(world: World, params: Params) -> object:
+def get_account_info(view: View, params: Params) -> object:
     """Return one account, null when it does not exist."""
     key, config = params.pubkey(0), params.config(1)
     layout = AccountFormat.of(config, Encoding.BINARY)
-    block = config.bank(world)
-    return with_context(block, _answer(world.account_at(key, block), layout))
+    block = config.bank(view)
+    return with_context(block, _answer(view.account_at(key, block), layout))
 
 
-def get_multiple_accounts(world: World, params: Params) -> object:
+def get_multiple_accounts(view: View, params: Params) -> object:
     """Return up to 100 accounts of one block, null for each that does not exist."""
     keys = [as_pubkey(text) for text in params.texts(0, count_max=ACCOUNTS_MAX)]
     config = params.config(1)
     layout = AccountFormat.of(config, Encoding.BASE64)
-    block = config.bank(world)
-    return with_context(block, [_answer(world.account_at(key, block), layout) for key in keys])
+    block = config.bank(view)
+    return with_context(block, [_answer(view.account_at(key, block), layout) for key in keys])
 
 
-def get_program_accounts(world: World, params: Params) -> object:
+def get_program_accounts(view: View, params: Params) -> object:
     """Return the accounts of a program that pass all filters."""
     program, config = params.pubkey(0), params.config(1)
     layout = AccountFormat.of(config, Encoding.BINARY)
     accept = filter_of(config)
-    block = config.bank(world)
+    block = config.bank(view)
     found = [
         {"account": layout.answer(state), "pubkey": str(key)}
-        for key, state in world.accounts_at(program, block)
+        for key, state in view.accounts_at(program, block)
         if accept(state.data)
     ]
     return with_context(block, found) if config.flag("withContext") else found
 
 
-def get_balance(world: World, params: Params) -> object:
+def get_balance(view: View, params: Params) -> object:
     """Return the lamports of an account, 0 when it does not exist."""
     key, config = params.pubkey(0), params.config(1)
-    block = config.bank(world)
-    state = world.account_at(key, block)
+    block = config.bank(view)
+    state = view.account_at(key, block)
     return with_context(block, 0 if state is None else state.lamports)
 
 
-def get_token_account_balance(world: World, params: Params) -> object:
+def get_token_account_balance(view: View, params: Params) -> object:
     """Return the tokens in a token account."""
     key, config = params.pubkey(0), params.config(1)
-    block = config.bank(world)
-    state = world.account_at(key, block)
+    block = config.bank(view)
+    state = view.account_at(key, block)
     if state is None:
         raise invalid_params("Invalid param: could not find account")
     holding = holding_of(state)
     if holding is None:
         raise invalid_params("Invalid param: not a Token account")
-    decimals = decimals_of(world.account_at(holding.mint, block))
+    decimals = decimals_of(view.account_at(holding.mint, block))
     if decimals is None:
         raise invalid_params("Invalid param: could not find mint")
     return with_context(block, amount_json(holding.amount, decimals))
 
 
-def get_minimum_balance(world: World, params: Params) -> object:
+def get_minimum_balance(view: View, params: Params) -> object:
     """Return the lamports that exempt an account of a given length from rent."""
-    return world.minimum_balance(params.number(0))
+    return view.minimum_balance(params.number(0))
 
 
 def filter_of(config: Config) -> AccountFilter:

@@ -15,9 +15,9 @@ from liqctl.localnet.rpc.errors import (
     invalid_params,
 )
 from liqctl.localnet.rpc.params import Params
-from liqctl.localnet.world import World
+from liqctl.localnet.rpc.view import View
 
-Method = Callable[[World, Params], object]
+Method = Callable[[View, Params], object]
 
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
@@ -50,21 +50,21 @@ METHODS: Mapping[str, Method] = MappingProxyType(
 )
 
 
-def answer(world: World, request: object) -> object:
+def answer(view: View, request: object) -> object:
     """Return the answer to one decoded request or batch, None when nobody waits for one.
 
-    The world changes only where the method says so (send, airdrop). Errors are part of the answer.
+    The chain changes only where the method says so (send, airdrop). Errors are part of the answer.
     """
-    return answer_with(request, lambda name, params: _call(world, name, params))
+    return answer_with(request, lambda name, params: _call(view, name, params))
 
 
-def answer_bytes(world: World, body: bytes) -> bytes:
+def answer_bytes(view: View, body: bytes) -> bytes:
     """Return the encoded answer to an encoded request; empty when nobody waits for one."""
     try:
         request = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return encode(refused(None, Refusal(PARSE_ERROR, "Parse error")))
-    reply = answer(world, request)
+    reply = answer(view, request)
     return b"" if reply is None else encode(reply)
 
 
@@ -88,11 +88,11 @@ def encode(reply: object) -> bytes:
     return msgspec.json.encode(reply)
 
 
-def _call(world: World, name: str, params: Params) -> object:
+def _call(view: View, name: str, params: Params) -> object:
     method = METHODS.get(name)
     if method is None:
         raise Refusal(METHOD_NOT_FOUND, "Method not found")
-    return method(world, params)
+    return method(view, params)
 
 
 def _answer_one(request: object, call: Callable[[str, Params], object]) -> object:

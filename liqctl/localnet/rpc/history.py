@@ -13,8 +13,8 @@ from liqctl.localnet.ledger import Block, Commitment
 from liqctl.localnet.rpc.errors import UNSUPPORTED_TRANSACTION_VERSION, Refusal, invalid_params
 from liqctl.localnet.rpc.params import Config, Params, as_signature, unknown_variant, with_context
 from liqctl.localnet.rpc.transactions import inner_json, returned_json
+from liqctl.localnet.rpc.view import View
 from liqctl.localnet.spl_token import TokenBalance, amount_json
-from liqctl.localnet.world import World
 
 _TRANSACTION_ENCODINGS = ("json", "jsonParsed", "base64", "base58")
 _STATUSES_MAX = 256
@@ -22,7 +22,7 @@ _STATUS_CACHE_BLOCKS = 300
 _SIGNATURES_MAX = 1000
 
 
-def get_signature_statuses(world: World, params: Params) -> object:
+def get_signature_statuses(view: View, params: Params) -> object:
     """Return the status of up to 256 signatures, null for each that is not known.
 
     The context is always the processed block. Without `searchTransactionHistory` only the last
@@ -30,26 +30,31 @@ def get_signature_statuses(world: World, params: Params) -> object:
     """
     texts = params.texts(0, count_max=_STATUSES_MAX)
     search = params.config(1).flag("searchTransactionHistory")
-    block = world.ledger.bank(Commitment.PROCESSED)
-    values = [_status(world, as_signature(text), block, search=search) for text in texts]
+    block = view.ledger.bank(Commitment.PROCESSED)
+    values = [_status(view, as_signature(text), block, search=search) for text in texts]
     return with_context(block, values)
 
 
-def get_signatures_for_address(world: World, params: Params) -> object:
+def get_signatures_for_address(view: View, params: Params) -> object:
     """Return the signatures that name an address, the newest first, at most 1,000."""
     address, config = params.pubkey(0), params.config(1)
-    block = _at_least_confirmed(world, config)
+    block = at_least_confirmed(view, config)
+    seen = (one for one in view.history.of_address(address) if one.slot <= block.slot)
+    return signatures_page(view, config, seen)
+
+
+def signatures_page(view: View, config: Config, newest_first: Iterator[Landed]) -> object:
+    """Return the part of the transactions that `limit`, `before` and `until` ask for."""
     limit = config.number("limit")
     limit = _SIGNATURES_MAX if limit is None else limit
     if not 1 <= limit <= _SIGNATURES_MAX:
         raise invalid_params(f"Invalid limit; max {_SIGNATURES_MAX}")
     before, until = _signature(config, "before"), _signature(config, "until")
-    seen = (one for one in world.history.of_address(address) if one.slot <= block.slot)
-    page = islice(_between(seen, before, until), limit)
+    page = islice(_between(newest_first, before, until), limit)
     return [
         {
             "blockTime": one.unix_s,
-            "confirmationStatus": world.ledger.level_of(one.slot),
+            "confirmationStatus": view.ledger.level_of(one.slot),
             "err": one.failure,
             "memo": None,
             "signature": str(one.signature),
@@ -59,7 +64,7 @@ def get_signatures_for_address(world: World, params: Params) -> object:
     ]
 
 
-def get_transaction(world: World, params: Params) -> object:
+def get_transaction(view: View, params: Params) -> object:
     """Return a transaction with what it did, null when it is not in a block of that level."""
     signature = as_signature(params.text(0))
     raw_config = params.value(1)
@@ -67,8 +72,8 @@ def get_transaction(world: World, params: Params) -> object:
     encoding = config.text("encoding") or "json"
     if encoding not in _TRANSACTION_ENCODINGS:
         raise unknown_variant(encoding, _TRANSACTION_ENCODINGS)
-    block = _at_least_confirmed(world, config)
-    landed = world.history.find(signature)
+    block = at_least_confirmed(view, config)
+    landed = view.history.find(signature)
     if landed is None or landed.slot > block.slot:
         return None
     answer: dict[str, object] = {
@@ -90,18 +95,23 @@ def get_transaction(world: World, params: Params) -> object:
 
 
 def _status(
-    world: World, signature: Signature, block: Block, *, search: bool
+    view: View, signature: Signature, block: Block, *, search: bool
 ) -> dict[str, object] | None:
-    landed = world.history.find(signature)
+    landed = view.history.find(signature)
     if landed is None:
         return None
-    height = world.ledger.height_of(landed.slot)
+    height = view.ledger.height_of(landed.slot)
     if not search and (height is None or block.height - height > _STATUS_CACHE_BLOCKS):
         return None
-    level = world.ledger.level_of(landed.slot)
+    level = view.ledger.level_of(landed.slot)
     confirmations = None
     if level is not Commitment.FINALIZED and height is not None:
         confirmations = block.height - height
+    return status_json(landed, level, confirmations)
+
+
+def status_json(landed: Landed, level: Commitment, confirmations: int | None) -> dict[str, object]:
+    """Return the status of a transaction; `confirmations` is None once it is finalized."""
     return {
         "confirmationStatus": level,
         "confirmations": confirmations,
@@ -111,10 +121,11 @@ def _status(
     }
 
 
-def _at_least_confirmed(world: World, config: Config) -> Block:
+def at_least_confirmed(view: View, config: Config) -> Block:
+    """Return the block that answers; methods of the history refuse the processed one."""
     if config.commitment() is Commitment.PROCESSED:
         raise invalid_params("Method does not support commitment below `confirmed`")
-    return config.bank(world)
+    return config.bank(view)
 
 
 def _signature(config: Config, name: str) -> Signature | None:

@@ -8,7 +8,7 @@ from solders.signature import Signature
 
 from liqctl.localnet.ledger import Block, Commitment
 from liqctl.localnet.rpc.errors import MIN_CONTEXT_SLOT_NOT_REACHED, Refusal, invalid_params
-from liqctl.localnet.world import World
+from liqctl.localnet.rpc.view import View
 
 _U64_MAX = 2**64 - 1
 
@@ -54,9 +54,9 @@ class Config:
         except ValueError as error:
             raise unknown_variant(value, list(Commitment)) from error
 
-    def bank(self, world: World, *, commitment: Commitment | None = None) -> Block:
+    def bank(self, view: View, *, commitment: Commitment | None = None) -> Block:
         """Return the block that answers, checked against `minContextSlot`."""
-        block = world.ledger.bank(commitment or self.commitment())
+        block = view.ledger.bank(commitment or self.commitment())
         least = self.number("minContextSlot")
         if least is not None and block.slot < least:
             raise Refusal(

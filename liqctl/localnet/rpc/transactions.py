@@ -20,11 +20,11 @@ from liqctl.localnet.rpc.errors import (
     invalid_params,
 )
 from liqctl.localnet.rpc.params import Config, Params, as_pubkey, as_texts, with_context
+from liqctl.localnet.rpc.view import View
 from liqctl.localnet.vm import Execution, InnerCall
-from liqctl.localnet.world import World
 
 
-def send_transaction(world: World, params: Params) -> object:
+def send_transaction(view: View, params: Params) -> object:
     """Give a transaction to the leader and return its signature.
 
     The signature says only that the bytes were taken: without preflight an expired, repeated or
@@ -35,31 +35,31 @@ def send_transaction(world: World, params: Params) -> object:
     config.number("maxRetries")
     skip = config.flag("skipPreflight")
     level = Commitment.PROCESSED if skip else config.commitment("preflightCommitment")
-    config.bank(world, commitment=level)
+    config.bank(view, commitment=level)
     sanitize(transaction)
     if not skip:
-        _preflight(world, transaction, level)
-    world.submit(transaction, verified=not skip)
+        _preflight(view, transaction, level)
+    view.submit(transaction, verified=not skip)
     return str(transaction.signatures[0])
 
 
-def simulate_transaction(world: World, params: Params) -> object:
+def simulate_transaction(view: View, params: Params) -> object:
     """Run a transaction on the open block without keeping anything."""
     config = params.config(1)
     transaction = decode_transaction(params.text(0), config.text("encoding"))
     verify, replace = config.flag("sigVerify"), config.flag("replaceRecentBlockhash")
     if verify and replace:
         raise invalid_params("sigVerify may not be used with replaceRecentBlockhash")
-    block = config.bank(world)
+    block = config.bank(view)
     sanitize(transaction)
     if verify:
         check_signatures(transaction)
     failure = None
     if not replace:
         blockhash = transaction.message.recent_blockhash
-        failure = world.unfit(blockhash, transaction.signatures[0], block)
-    execution = world.simulate(transaction) if failure is None else Execution(failure=failure)
-    accounts = _requested_accounts(world, config, transaction, execution)
+        failure = view.unfit(blockhash, transaction.signatures[0], block)
+    execution = view.simulate(transaction) if failure is None else Execution(failure=failure)
+    accounts = _requested_accounts(view, config, transaction, execution)
     value = simulation_json(execution, accounts)
     value["replacementBlockhash"] = blockhash_json(block) if replace else None
     if config.flag("innerInstructions"):
@@ -137,16 +137,16 @@ def _inner_call_json(call: InnerCall) -> dict[str, object]:
     }
 
 
-def _preflight(world: World, transaction: VersionedTransaction, level: Commitment) -> None:
+def _preflight(view: View, transaction: VersionedTransaction, level: Commitment) -> None:
     check_signatures(transaction)
-    check_health(world)
+    check_health(view)
     signature = transaction.signatures[0]
-    bank = world.ledger.bank(level)
-    failure = world.unfit(transaction.message.recent_blockhash, signature, bank)
-    if failure is None and world.history.find(signature) is not None:
+    bank = view.ledger.bank(level)
+    failure = view.unfit(transaction.message.recent_blockhash, signature, bank)
+    if failure is None and view.history.find(signature) is not None:
         # It landed in a block that the preflight bank has not seen: there it would still pass.
         return
-    execution = world.simulate(transaction) if failure is None else Execution(failure=failure)
+    execution = view.simulate(transaction) if failure is None else Execution(failure=failure)
     if execution.failure is not None:
         raise Refusal(
             PREFLIGHT_FAILURE,
@@ -156,7 +156,7 @@ def _preflight(world: World, transaction: VersionedTransaction, level: Commitmen
 
 
 def _requested_accounts(
-    world: World, config: Config, transaction: VersionedTransaction, execution: Execution
+    view: View, config: Config, transaction: VersionedTransaction, execution: Execution
 ) -> Sequence[object] | None:
     wanted = config.get("accounts")
     if wanted is None:
@@ -173,16 +173,16 @@ def _requested_accounts(
     if execution.failure is not None:
         return [None] * len(keys)
     layout = AccountFormat(encoding=encoding)
-    return [_after(world, key, execution.post_accounts, layout) for key in keys]
+    return [_after(view, key, execution.post_accounts, layout) for key in keys]
 
 
 def _after(
-    world: World,
+    view: View,
     key: Pubkey,
     changed: Mapping[Pubkey, AccountState],
     layout: AccountFormat,
 ) -> object:
-    state = changed.get(key) or world.account(key)
+    state = changed.get(key) or view.account(key)
     return None if state is None or state.lamports == 0 else layout.render(state)
 
 

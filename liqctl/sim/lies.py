@@ -1,0 +1,74 @@
+"""Answers that a broken or dishonest endpoint gives."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from liqctl.chain import base58
+from liqctl.sim.swarm import Dice
+
+_BACKWARDS_SLOTS = 60
+_ABSURD_FEE = 10**12
+
+
+def lie(method: str, result: Any, rng: Dice) -> tuple[str, Any] | None:  # noqa: ANN401 - any JSON
+    """Return the kind of the lie and the false result, None when this answer offers none."""
+    told = [(kind, tell(result, rng)) for kind, tell in _LIES.get(method, {}).items()]
+    fitting = [(kind, false) for kind, false in told if false is not None]
+    return rng.pick(fitting) if fitting else None
+
+
+def _wrong_signature(result: Any, rng: Dice) -> Any:  # noqa: ANN401
+    return base58.encode(bytes(rng.whole(1, 255) for _ in range(64))) if result else None
+
+
+def _short_array(result: Any, _rng: Dice) -> Any:  # noqa: ANN401
+    return {**result, "value": result["value"][:-1]} if result["value"] else None
+
+
+def _backwards(result: Any, rng: Dice) -> Any:  # noqa: ANN401
+    slot = max(result["context"]["slot"] - rng.whole(1, _BACKWARDS_SLOTS), 0)
+    return {**result, "context": {**result["context"], "slot": slot}}
+
+
+def _null_status(result: Any, _rng: Dice) -> Any:  # noqa: ANN401
+    if not any(result["value"]):
+        return None
+    return {**result, "value": [None] * len(result["value"])}
+
+
+def _small_height(result: Any, rng: Dice) -> Any:  # noqa: ANN401
+    value = result["value"]
+    height = max(value["lastValidBlockHeight"] - rng.whole(1, 150), 1)
+    return {**result, "value": {**value, "lastValidBlockHeight": height}}
+
+
+def _absurd_fees(result: Any, _rng: Dice) -> Any:  # noqa: ANN401
+    return [{**row, "prioritizationFee": _ABSURD_FEE} for row in result] if result else None
+
+
+def _truncated_list(result: Any, _rng: Dice) -> Any:  # noqa: ANN401
+    listed = result["value"] if isinstance(result, dict) else result
+    if not listed:
+        return None
+    half = listed[: len(listed) // 2]
+    return {**result, "value": half} if isinstance(result, dict) else half
+
+
+_LIES: Mapping[str, Mapping[str, Callable[[Any, Dice], Any]]] = {
+    "sendTransaction": {"lie_wrong_signature": _wrong_signature},
+    "getSignatureStatuses": {
+        "lie_short_array": _short_array,
+        "lie_context_backwards": _backwards,
+        "lie_null_status": _null_status,
+    },
+    "getMultipleAccounts": {
+        "lie_short_array": _short_array,
+        "lie_context_backwards": _backwards,
+    },
+    "getLatestBlockhash": {
+        "lie_small_height": _small_height,
+        "lie_context_backwards": _backwards,
+    },
+    "getRecentPrioritizationFees": {"lie_absurd_fees": _absurd_fees},
+    "getProgramAccounts": {"lie_truncated_list": _truncated_list},
+}
