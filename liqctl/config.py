@@ -27,6 +27,7 @@ from pydantic import (
 )
 
 from liqctl.chain.fees import priority_fee_lamports
+from liqctl.chain.inline_key import refuse_inline_key
 from liqctl.chain.urls import websocket_url
 from liqctl.errors import SettingsError
 
@@ -56,7 +57,15 @@ SOLANA_NAMES = {
     "keypair": "keypair_path",
     "commitment": "commitment",
 }
-OPTION_NAMES = {"rpc_url": "--url", "ws_url": "--ws", "database_url": "--database"}
+OPTION_NAMES = {
+    "rpc_url": "--url",
+    "rpc_fallback_urls": "--fallback-url",
+    "send_urls": "--send-url",
+    "ws_url": "--ws",
+    "database_url": "--database",
+}
+OF_ENDPOINT = frozenset({"rpc_fallback_urls", "send_urls", "ws_url"})
+URL_SHOWN_LENGTH_MAX = 16
 FILE_NAME = "liqctl.toml"
 DERIVED = "derived from rpc_url"
 
@@ -113,6 +122,7 @@ def _log_level(text: str) -> str:
 def _home(text: str) -> str:
     if not text:
         raise ValueError("must be a key file or another signing source")
+    refuse_inline_key(text)
     try:
         return str(Path(text).expanduser()) if text.startswith("~") else text
     except RuntimeError:
@@ -125,6 +135,15 @@ def _no_bool(value: object) -> object:
     return value
 
 
+def _dollars(value: object) -> object:
+    """Take a number, or one as a variable holds it; as text it stays exact."""
+    if value is None:
+        return None
+    if re.fullmatch(r"(?=.*[1-9])\d{1,9}(\.\d{1,6})?", str(value), re.ASCII) is None:
+        raise ValueError("must be a positive number with at most six places, such as 142.5")
+    return str(value)
+
+
 def _names(value: object) -> object:
     """Take a list, or names with commas between them as a variable holds them."""
     if isinstance(value, str):
@@ -133,6 +152,7 @@ def _names(value: object) -> object:
 
 
 Whole = Annotated[int, BeforeValidator(_no_bool)]
+RpcUrls = Annotated[tuple[Annotated[str, AfterValidator(_rpc_url)], ...], BeforeValidator(_names)]
 Lamports = Annotated[Whole, Field(ge=0, le=10**18)]
 
 
@@ -142,11 +162,16 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     rpc_url: Annotated[str, AfterValidator(_rpc_url)] = MONIKERS["mainnet-beta"]
+    rpc_fallback_urls: RpcUrls = ()
+    send_urls: RpcUrls = ()
     ws_url: Annotated[str, AfterValidator(_ws_url)] = ""
+    rpc_requests_per_s: Annotated[Whole, Field(ge=1, le=100_000)] = 200
     keypair: Annotated[str, AfterValidator(_home)] = "~/.config/solana/id.json"
     commitment: Literal["processed", "confirmed", "finalized"] = "confirmed"
-    venue: Literal["reference"] = "reference"
+    venue: Literal["reference", "perpetuals"] = "reference"
     program_id: Annotated[str | None, AfterValidator(_program_id)] = None
+    idl: str | None = None
+    mapping: str | None = None
     database_url: Annotated[str, AfterValidator(_database_url)] = "sqlite:liquidation_engine.db"
 
     check_interval_ms: Annotated[Whole, Field(ge=100, le=3_600_000)] = 2_000
@@ -154,9 +179,14 @@ class Settings(BaseModel):
     insurance_interval_ms: Annotated[Whole, Field(ge=500, le=3_600_000)] = 10_000
     price_max_age_s: Annotated[Whole, Field(ge=1, le=3_600)] = 60
     price_max_confidence_bps: Annotated[Whole, Field(ge=1, le=10_000)] = 100
+    price_max_jump_bps: Annotated[Whole, Field(ge=1, le=1_000_000_000)] = 1_000
 
     priority_fee_micro_lamports_per_cu: Annotated[Whole, Field(ge=0, le=10**12)] = 1_000_000
+    priority_fee_mode: Literal["fixed", "dynamic"] = "fixed"
+    priority_fee_percentile: Annotated[Whole, Field(ge=1, le=100)] = 75
+    fee_above_reward: bool = False
     compute_unit_limit: Annotated[Whole, Field(ge=1_000, le=1_400_000)] = 200_000
+    compute_unit_margin_percent: Annotated[Whole, Field(ge=0, le=1_000)] = 20
     max_retries: Annotated[Whole, Field(ge=0, le=20)] = 3
     max_in_flight: Annotated[Whole, Field(ge=1, le=256)] = 4
     queue_capacity: Annotated[Whole, Field(ge=1, le=10_000_000)] = 10_000
@@ -168,10 +198,25 @@ class Settings(BaseModel):
     markets_allow: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
     markets_deny: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
     min_reward: Annotated[Whole, Field(ge=0, le=10**18)] = 0
+    profit_floor_permille: Annotated[Whole, Field(ge=0, le=1_000_000)] = 1_000
+    sol_price_usd: Annotated[str | None, BeforeValidator(_dollars)] = None
+    max_sends_per_s: Annotated[Whole, Field(ge=1, le=1_000)] = 20
+    breaker_failures_max: Annotated[Whole, Field(ge=1, le=1_000)] = 5
+    breaker_unprofitable_max: Annotated[Whole, Field(ge=1, le=1_000)] = 3
 
     server_port: Annotated[Whole, Field(ge=1, le=65_535)] = 8080
     log_level: Annotated[str, AfterValidator(_log_level)] = "info"
     log_format: Literal["auto", "console", "json"] = "auto"
+
+    @property
+    def rpc_urls(self) -> tuple[str, ...]:
+        """The endpoints to read from, each once, the preferred one first."""
+        return tuple(dict.fromkeys((self.rpc_url, *self.rpc_fallback_urls)))
+
+    @property
+    def ws_urls(self) -> tuple[str, ...]:
+        """The WebSocket endpoints, each once: the first one's, then those of the fallbacks."""
+        return tuple(dict.fromkeys((self.ws_url, *map(websocket_url, self.rpc_urls[1:]))))
 
     @property
     def priority_fee_lamports(self) -> int:
@@ -179,6 +224,14 @@ class Settings(BaseModel):
         return priority_fee_lamports(
             self.compute_unit_limit, self.priority_fee_micro_lamports_per_cu
         )
+
+    @property
+    def sol_price_e6(self) -> int | None:
+        """The configured price of SOL in 1e-6 quote, exactly."""
+        if self.sol_price_usd is None:
+            return None
+        whole, _, places = self.sol_price_usd.partition(".")
+        return int(f"{whole}{places:0<6}")
 
     @model_validator(mode="after")
     def _limits_agree(self) -> Self:
@@ -241,8 +294,8 @@ def load(options: Mapping[str, object], environment: Mapping[str, str], files: F
     ]
     chosen: dict[str, tuple[object, str]] = {}
     for layer in layers:
-        # An endpoint brings its own WebSocket address: never pair it with that of a weaker layer.
-        hidden = {"ws_url"} if "rpc_url" in chosen else set()
+        # An endpoint brings its own company: never pair it with addresses of a weaker layer.
+        hidden = OF_ENDPOINT if "rpc_url" in chosen else frozenset()
         for name, value in layer.items():
             if name not in hidden:
                 chosen.setdefault(name, value)
@@ -355,4 +408,7 @@ def _refuse(error: ValidationError, origins: Mapping[str, str]) -> NoReturn:
     name = str(first["loc"][0])
     origin = origins[name]
     subject, where = (origin, "") if origin.startswith("--") else (name, f" ({origin})")
-    raise SettingsError(f"{subject} {text}, was {first['input']}{where}") from error
+    found = str(first["input"])
+    if name.endswith(("_url", "_urls")) and len(found) > URL_SHOWN_LENGTH_MAX:
+        found = "something else"  # a URL without its scheme may still hold a password
+    raise SettingsError(f"{subject} {text}, was {found}{where}") from error

@@ -1,7 +1,11 @@
+import base64
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+from solders.keypair import Keypair
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -34,3 +38,28 @@ def test_the_audit_example_covers_every_position():
     assert re.fullmatch(r"slot \d+: 300 of 300 positions evaluated", first)
     assert findings
     assert all("health" in line for line in findings)
+
+
+def test_the_signer_example_says_who_it_is_signs_and_ends_with_its_input(tmp_path):
+    key, message = Keypair(), b"message"
+    path = tmp_path / "id.json"
+    path.write_text(json.dumps(list(bytes(key))))
+    questions = [
+        {"id": 1, "message": base64.b64encode(message).decode()},
+        {"id": 2, "message": ""},
+    ]
+
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "external_signer.py"), str(path)],
+        input="".join(json.dumps(each) + "\n" for each in questions),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [
+        {"type": "signer", "pubkey": str(key.pubkey())},
+        {"id": 1, "signature": str(key.sign_message(message))},
+        {"id": 2, "error": "this is no transaction"},
+    ]

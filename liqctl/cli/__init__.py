@@ -26,7 +26,12 @@ COMMANDS = {
         "liqctl.cli.doctor",
         "Check endpoints, program, key and database before real money.",
     ),
+    "venues": (
+        "liqctl.cli.venues",
+        "Show the venues, or write and check the mapping of your own program.",
+    ),
     "bench": ("liqctl.cli.bench", "Measure liqctl on this machine."),
+    "dev": ("liqctl.cli.dev", "Tools for rehearsals and proofs."),
 }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Annotated
 
@@ -93,6 +94,27 @@ def _figures(n: int) -> Iterator[Figure]:
         (f"the same at {n:,} positions", lambda: _tick(large, 10)),
     )
     yield _decoding(min(n, 2_000))
+    yield _columns(min(n, 10_000))
+    yield from _recording()
+
+
+def _recording() -> Iterator[Figure]:
+    """Yield what record-before-send costs, typically and in the worst hundredth."""
+    from liqctl.cli.bench_record import COMMITS, recording_us  # noqa: PLC0415 - not for --help
+
+    durable, loose = recording_us(Path())
+    for name, share in (("record before send, p50", 0.5), ("record before send, p99", 0.99)):
+        ours, rival = (float(times[int(share * len(times))]) for times in (durable, loose))
+        yield Figure(
+            name=name,
+            n=COMMITS,
+            k=0,
+            value=ours,
+            unit="us",
+            baseline=rival,
+            baseline_name="the same commit without waiting for the disk",
+            ratio=rival / ours,
+        )
 
 
 def _compare(
@@ -100,6 +122,8 @@ def _compare(
     size: tuple[int, int],
     ours: Callable[[], None],
     rival: tuple[str, Callable[[], None]],
+    *,
+    rounds: int = ROUNDS,
 ) -> Figure:
     """Return the medians of both, measured in turn."""
     from liqctl.ports import SystemClock  # noqa: PLC0415 - 30 ms, not for --help
@@ -107,7 +131,7 @@ def _compare(
     clock = SystemClock()
     mine: list[int] = []
     theirs: list[int] = []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for call, times in ((ours, mine), (rival[1], theirs)):
             started_ns = clock.monotonic_ns()
             call()
@@ -254,3 +278,25 @@ def _decoding(n: int) -> Figure:
             coder.accounts.decode(body)
 
     return _compare("decode positions", (n, 0), ours, ("the general IDL coder", general))
+
+
+def _columns(n: int) -> Figure:
+    """Return what all fields of n accounts cost as columns, beside the general coder."""
+    from liqctl.venues.idl import anchorpy_coder  # noqa: PLC0415 - 300 ms, not for --help
+    from liqctl.venues.reference_layout import REFERENCE_IDL  # noqa: PLC0415 - 150 ms
+
+    coder = anchorpy_coder(REFERENCE_IDL.raw)
+    layout = REFERENCE_IDL.account_layout("Position")
+    head = REFERENCE_IDL.account_discriminator("Position")
+    blobs = [head + number.to_bytes(8, "little") * (layout.size // 8) for number in range(n)]
+
+    def ours() -> None:
+        REFERENCE_IDL.columns("Position", blobs)
+
+    def general() -> None:
+        for blob in blobs:
+            coder.accounts.decode(blob)
+
+    # A round of the rival takes a second: the median of three says as much.
+    rival = ("the general IDL coder", general)
+    return _compare("decode accounts into columns", (n, 0), ours, rival, rounds=3)

@@ -19,6 +19,7 @@ from liqctl.errors import GuardError, LiqctlError, PriceError, TransactionError
 from liqctl.keeper.service import Keeper
 from liqctl.keeper.settle import Live
 from liqctl.keeper.storage import StoreThread
+from liqctl.ports import SystemClock
 
 ENDING_S_MAX = 180.0
 
@@ -89,8 +90,10 @@ class Finish:
 def refused(assessment: Assessment, limits: Limits) -> Finish | None:
     """Return the end of a verdict that must not be sent anyway, before anybody is asked."""
     reason = blocker(assessment, limits)
-    if reason is None:
-        return None
+    return None if reason is None else _refusal(assessment, reason)
+
+
+def _refusal(assessment: Assessment, reason: str) -> Finish:
     return Finish(
         position=assessment.position,
         result=Result.REFUSED,
@@ -123,6 +126,11 @@ async def carry_out(
         StoreError: nothing was sent that is not recorded.
         TransactionError: it is still not final after three minutes; it stays on record.
     """
+    exclusions = await store.run(store.store.exclusions)
+    now_ms = SystemClock().unix_ms()
+    for exclusion in exclusions:
+        if exclusion.position == position.address and exclusion.holds(now_ms):
+            return _refusal(assessment, exclusion.text)
     await keeper.holds.look()
     decision = Decision(position=position, assessment=assessment, tick_ns=0, tries=0)
     execution = await keeper.executor.run(decision, view, max_size=max_size)

@@ -8,8 +8,6 @@ from liqctl.cli import command_app
 from liqctl.cli.options import ConfigFile, EnvFile, Json, Session, with_session
 from liqctl.cli.redact import redact
 
-SECRET_BEARING = frozenset({"rpc_url", "ws_url", "database_url"})
-
 app = command_app(help="Show the settings and where they come from.")
 
 Origin = Annotated[bool, typer.Option("--origin", help="Show where each value comes from.")]
@@ -25,10 +23,7 @@ def show(session: Session, origin: Origin = False) -> None:
       liqctl config show --origin
       liqctl config show --url devnet --json
     """
-    values = {
-        name: redact(value) if name in SECRET_BEARING else value
-        for name, value in session.settings.model_dump().items()
-    }
+    values = {name: _shown(value) for name, value in session.settings.model_dump().items()}
     if session.as_json and origin:
         session.screen.json(
             {n: {"value": v, "origin": session.origins[n]} for n, v in values.items()}
@@ -42,6 +37,13 @@ def show(session: Session, origin: Origin = False) -> None:
             for n, v in values.items()
         ]
         session.screen.table(columns, rows)
+
+
+def _shown(value: object) -> object:
+    """Return a setting without secrets: any text may be a URL, or the command of a signer."""
+    if isinstance(value, tuple):
+        return tuple(_shown(each) for each in value)
+    return redact(value) if isinstance(value, str) else value
 
 
 @app.command()

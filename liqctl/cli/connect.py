@@ -1,6 +1,5 @@
 """From settings to the objects that commands call: chain, venue, store, key, keeper."""
 
-import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,18 +10,21 @@ from liqctl.chain.answers import Commitment
 from liqctl.chain.base58 import is_address
 from liqctl.chain.client import Chain
 from liqctl.chain.clusters import MAINNET_GENESIS
+from liqctl.chain.external_signer import opened_signer
+from liqctl.chain.pool import Pool, PoolLimits
 from liqctl.chain.rpc import HttpRpc
 from liqctl.chain.stream import Subscriptions
-from liqctl.chain.wallet import WatchOnly, load_signer
+from liqctl.chain.wallet import WatchOnly
 from liqctl.cli.options import Session
 from liqctl.config import Settings
+from liqctl.core.breaker import BreakerRules
 from liqctl.core.guards import (
     SETUP_ACCOUNTS_MAX,
     SIGNATURE_FEE_LAMPORTS,
     TOKEN_ACCOUNT_RENT_LAMPORTS,
     Limits,
 )
-from liqctl.errors import RpcError, RpcRefused, RpcUnreachable, SettingsError
+from liqctl.errors import LayoutError, RpcError, RpcRefused, RpcUnreachable, SettingsError
 from liqctl.keeper.context import Context
 from liqctl.keeper.draft import Fees
 from liqctl.keeper.feeds import Intervals
@@ -30,20 +32,22 @@ from liqctl.keeper.gate import Gate
 from liqctl.keeper.holds import STOP_FILE
 from liqctl.keeper.service import Keeper, Streams, Tuning
 from liqctl.keeper.storage import StoreThread
-from liqctl.ports import Clock, Signer, Store, SystemClock, SystemRng, Venue
-from liqctl.venues.registry import open_venue
+from liqctl.ports import Clock, Rng, Signer, Store, SystemClock, SystemRng, Venue
+from liqctl.venues.idl import Idl
+from liqctl.venues.mapping import VenueMap, read_mapping
+from liqctl.venues.registry import open_mapped, open_venue
 
 QUEUE_OF_ONE_PASS = 10_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """A venue on a cluster that answered, and the endpoint it is read through."""
+    """A venue on a cluster that answered, and the endpoints it is read through."""
 
     settings: Settings
     venue: Venue
     chain: Chain
-    rpc: HttpRpc
+    rpc: Pool
     clock: Clock
     genesis: str
 
@@ -55,24 +59,94 @@ class Connection:
 
 @asynccontextmanager
 async def connected(settings: Settings) -> AsyncIterator[Connection]:
-    """Open the RPC endpoint and check that it answers and has the program.
+    """Open the RPC endpoints and check that one answers and has the program.
 
     Raises:
-        RpcError: it does not answer.
-        SettingsError: the program is not there, or is no program.
+        RpcError: none answers; what the first said.
+        SettingsError: two belong to different clusters, the program is not there or is none.
     """
     clock = SystemClock()
-    async with HttpRpc(settings.rpc_url, clock, SystemRng()) as rpc:
+    async with pool_of(settings, clock, SystemRng()) as rpc:
         chain = Chain(rpc, Commitment(settings.commitment))
-        venue = open_venue(settings.venue, settings.program_id)
+        venue = venue_of(settings)
         try:
-            genesis = await chain.genesis_hash()
+            genesis = await rpc.one_genesis()
         except RpcError as error:
             raise _advised(error) from error
         await _check_program(chain, venue, rpc.shown_url)
         yield Connection(
             settings=settings, venue=venue, chain=chain, rpc=rpc, clock=clock, genesis=genesis
         )
+
+
+def venue_of(settings: Settings) -> Venue:
+    """Return the venue of the settings: a user's own where an IDL and a mapping are named.
+
+    Raises:
+        SettingsError: a file cannot be read or used, or the program id is missing or no key.
+    """
+    mapped = mapping_of(settings)
+    if mapped is None:
+        return open_venue(settings.venue, settings.program_id)
+    return open_mapped(mapped, settings.program_id)
+
+
+def mapping_of(settings: Settings) -> VenueMap | None:
+    """Return the mapping of the user's own program, or None where none is named.
+
+    Raises:
+        SettingsError: only one of IDL and mapping is named, or a file cannot be read or used.
+    """
+    if settings.idl is None and settings.mapping is None:
+        return None
+    if settings.idl is None or settings.mapping is None:
+        raise SettingsError(
+            "--idl and --mapping belong together; `liqctl venues init --idl FILE` writes a mapping"
+        )
+    idl = read_idl(settings.idl)
+    return read_mapping(settings.mapping, read_file(settings.mapping), idl)
+
+
+def read_idl(path: str) -> Idl:
+    """Return the interface that a file describes.
+
+    Raises:
+        SettingsError: the file cannot be read, or is no IDL.
+    """
+    try:
+        return Idl.parse(read_file(path))
+    except LayoutError as error:
+        raise SettingsError(f"{path} is no IDL that can be used: {error}") from error
+
+
+def read_file(path: str) -> str:
+    """Return the text of a file.
+
+    Raises:
+        SettingsError: it cannot be read.
+    """
+    try:
+        return Path(path).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise SettingsError(f"cannot read {path}: {reason}") from error
+
+
+def pool_of(settings: Settings, clock: Clock, rng: Rng) -> Pool:
+    """Return the endpoints of the settings as one; the same URL twice is one endpoint.
+
+    Raises:
+        SettingsError: an endpoint must not be called.
+    """
+    urls = settings.rpc_urls
+    each = {url: HttpRpc(url, clock, rng) for url in (*urls, *settings.send_urls)}
+    return Pool(
+        [each[url] for url in urls],
+        [each[url] for url in settings.send_urls],
+        clock,
+        rng,
+        limits=PoolLimits(requests_per_s=settings.rpc_requests_per_s),
+    )
 
 
 def _advised(error: RpcError) -> RpcError:
@@ -102,23 +176,30 @@ async def _check_program(chain: Chain, venue: Venue, url: str) -> None:
         )
 
 
-async def signer_of(session: Session, connection: Connection, *, ask: bool = True) -> Signer:
-    """Return the liquidator's signer after asking where the money is real, unless told not to.
+@asynccontextmanager
+async def signer_of(
+    session: Session, connection: Connection, *, wanted: bool = True, ask: bool = True
+) -> AsyncIterator[Signer | None]:
+    """Yield the liquidator's signer, after asking where the money is real unless told not to.
+
+    A dry run, or a command that wants none, gets None and touches no key.
 
     Raises:
         SettingsError: the key cannot be used, or it is only a public key.
         GuardError: mainnet-beta without a yes.
     """
-    source = session.settings.keypair
-    signer = await asyncio.get_running_loop().run_in_executor(None, load_signer, source)
-    if isinstance(signer, WatchOnly):
-        raise SettingsError(
-            f"{signer.address} is a public key and cannot sign; name a key file with --keypair "
-            "or use --dry-run"
-        )
-    if ask and connection.is_mainnet:
-        confirm(session, f"Send transactions on mainnet-beta with {signer.address}?")
-    return signer
+    if session.dry_run or not wanted:
+        yield None
+        return
+    async with opened_signer(session.settings.keypair) as signer:
+        if isinstance(signer, WatchOnly):
+            raise SettingsError(
+                f"{signer.address} is a public key and cannot sign; name a key file with --keypair "
+                "or use --dry-run"
+            )
+        if ask and connection.is_mainnet:
+            confirm(session, f"Send transactions on mainnet-beta with {signer.address}?")
+        yield signer
 
 
 def confirm(session: Session, question: str) -> None:
@@ -189,19 +270,23 @@ def keeper_of(
     Without streams it is for one pass, whose queue holds everything that is found.
     """
     rng, tuning = context.rng, tuning_of(settings)
-    url = settings.ws_url
+    urls = settings.ws_urls
     level = Commitment(settings.commitment)
     both = (
         Streams(
-            prices=Subscriptions(url, context.clock, rng, commitment=level),
-            accounts=Subscriptions(url, context.clock, rng, commitment=level),
+            prices=Subscriptions(urls, context.clock, rng, commitment=level),
+            accounts=Subscriptions(urls, context.clock, rng, commitment=level),
         )
         if streams
         else None
     )
+    gate = None
+    if signer is not None:
+        sends = settings.max_sends_per_s
+        gate = Gate(context.chain, signer, context.clock, sends_per_second_max=sends)
     return Keeper(
         context,
-        gate=Gate(context.chain, signer) if signer is not None else None,
+        gate=gate,
         liquidator=signer.address if signer is not None else liquidator,
         streams=both,
         tuning=tuning if streams else replace(tuning, queue_capacity=QUEUE_OF_ONE_PASS),
@@ -236,12 +321,25 @@ def tuning_of(settings: Settings) -> Tuning:
             reward_min=settings.min_reward,
             price_age_s_max=settings.price_max_age_s,
             price_confidence_bps_max=settings.price_max_confidence_bps,
+            price_jump_bps_max=settings.price_max_jump_bps,
             markets_allowed=frozenset(settings.markets_allow),
             markets_denied=frozenset(settings.markets_deny),
+            profit_floor_permille=settings.profit_floor_permille,
+            sol_price_e6=settings.sol_price_e6,
+            sends_per_second_max=settings.max_sends_per_s,
         ),
         fees=Fees(
             compute_unit_limit=settings.compute_unit_limit,
             price_micro_lamports=settings.priority_fee_micro_lamports_per_cu,
+            cap_lamports=settings.max_fee_lamports,
+            dynamic=settings.priority_fee_mode == "dynamic",
+            percentile=settings.priority_fee_percentile,
+            above_reward=settings.fee_above_reward,
+            compute_unit_margin_percent=settings.compute_unit_margin_percent,
+        ),
+        breaker=BreakerRules(
+            failures_max=settings.breaker_failures_max,
+            unprofitable_max=settings.breaker_unprofitable_max,
         ),
         queue_capacity=settings.queue_capacity,
     )

@@ -1,6 +1,7 @@
 """`liqctl doctor`: everything that must be right before money is at stake."""
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from liqctl.cli import command_app
@@ -44,24 +45,38 @@ async def _checks(session: Session) -> "list[Check]":
     from liqctl.chain.answers import Commitment  # noqa: PLC0415 - 300 ms, not for --help
     from liqctl.chain.client import Chain  # noqa: PLC0415 - as above
     from liqctl.chain.rpc import HttpRpc  # noqa: PLC0415 - as above
-    from liqctl.cli.connect import tuning_of  # noqa: PLC0415 - as above
+    from liqctl.chain.urls import websocket_url  # noqa: PLC0415 - as above
+    from liqctl.cli.connect import tuning_of, venue_of  # noqa: PLC0415 - as above
     from liqctl.keeper.checkup import Setup, checkup  # noqa: PLC0415 - as above
+    from liqctl.keeper.checkup_endpoints import Endpoint  # noqa: PLC0415 - as above
     from liqctl.ports import SystemClock, SystemRng  # noqa: PLC0415 - as above
-    from liqctl.venues.registry import open_venue  # noqa: PLC0415 - as above
 
     settings, clock, rng = session.settings, SystemClock(), SystemRng()
     checks: list[Check] = []
-    async with HttpRpc(settings.rpc_url, clock, rng) as rpc:
+    async with AsyncExitStack() as stack:
+
+        async def chain_at(url: str) -> Chain:
+            rpc = await stack.enter_async_context(HttpRpc(url, clock, rng))
+            return Chain(rpc, Commitment(settings.commitment))
+
+        fallbacks, apart = settings.rpc_urls[1:], dict.fromkeys(settings.send_urls)
         setup = Setup(
-            chain=Chain(rpc, Commitment(settings.commitment)),
+            chain=await chain_at(settings.rpc_url),
             clock=clock,
             rng=rng,
-            venue=open_venue(settings.venue, settings.program_id),
+            venue=venue_of(settings),
             ws_url=settings.ws_url,
             keypair=settings.keypair,
             database_url=settings.database_url,
             limits=tuning_of(settings).limits,
             fee_lamports=settings.priority_fee_lamports,
+            fallbacks=tuple(
+                [
+                    Endpoint(chain=await chain_at(url), ws_url=websocket_url(url))
+                    for url in fallbacks
+                ]
+            ),
+            sending=tuple([await chain_at(url) for url in apart if url not in settings.rpc_urls]),
         )
         async for check in checkup(setup):
             shown = _redacted(check)
@@ -79,4 +94,4 @@ def _redacted(check: "Check") -> "Check":
 
 def _line(check: "Check") -> str:
     hint = f"; {check.hint}" if check.hint else ""
-    return f"{check.state:<7}  {check.name:<19}  {check.found}{hint}"
+    return f"{check.state:<7}  {check.name:<20}  {check.found}{hint}"

@@ -43,6 +43,13 @@ def exit_code_of(run: Callable[[], object]) -> int:
     return returned if isinstance(returned, int) else 0
 
 
+def report_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Show what went wrong where nothing can be raised, such as in a destructor, redacted too."""
+    if unraisable.exc_value is not None:
+        text = "".join(traceback.format_exception(unraisable.exc_value))
+        _say(f"ignored: {text}")
+
+
 def _report_usage(error: TyperException) -> int:
     context = getattr(error, "ctx", None)
     message = " ".join(error.format_message().split())

@@ -1,6 +1,7 @@
 """`liqctl liquidate`: one position by hand, through the keeper's own executor."""
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -41,11 +42,17 @@ def liquidate(
             help="Close at most this much, in the unit of the market, such as 2.5.",
         ),
     ] = None,
+    at_a_loss: Annotated[
+        bool, typer.Option("--at-a-loss", help="Send although the reward is below the cost.")
+    ] = False,
 ) -> None:
     """Liquidate one position by hand.
 
     Shows the whole arithmetic, asks, sends, waits for finality and says how it ended.
     """
+    if at_a_loss:
+        settings = session.settings.model_copy(update={"profit_floor_permille": 0})
+        session = replace(session, settings=settings)
     asyncio.run(_liquidate(session, pubkey, None if max_size is None else size_units(max_size)))
 
 
@@ -84,29 +91,30 @@ async def _liquidate(session: Session, pubkey: str, max_size: int | None) -> Non
 
     if not is_address(pubkey):
         raise SettingsError(f"{pubkey!r} is no public key in base58; give a position's address")
-    async with connected(session.settings) as connection:
-        # Asked is once, with the figures on the screen.
-        signer = None if session.dry_run else await signer_of(session, connection, ask=False)
-        database = "sqlite::memory:" if session.dry_run else session.settings.database_url
-        async with kept(connection, open_store(database)) as context:
-            liquidator = dry_liquidator(session.settings) if signer is None else None
-            keeper = keeper_of(
-                context, session.settings, signer=signer, liquidator=liquidator, streams=False
+    database = "sqlite::memory:" if session.dry_run else session.settings.database_url
+    async with (
+        connected(session.settings) as connection,
+        signer_of(session, connection, ask=False) as signer,  # asked is once, with the figures
+        kept(connection, open_store(database)) as context,
+    ):
+        liquidator = dry_liquidator(session.settings) if signer is None else None
+        keeper = keeper_of(
+            context, session.settings, signer=signer, liquidator=liquidator, streams=False
+        )
+        read = await _look(keeper, connection, pubkey)
+        if read.position is None or read.assessment is None:
+            raise LiqctlError("the position was closed while it was being read")
+        _show(session, connection, read.position, read.assessment, max_size)
+        _refuse(read.position, read.assessment, max_size)
+        position, verdict = read.position, read.assessment
+        finish = refused(verdict, tuning_of(session.settings).limits)
+        if finish is None:
+            if signer is not None:
+                _ask(session, connection, pubkey, signer.address)
+            finish = await carry_out(
+                keeper, context.store, position, verdict, read.view, max_size=max_size
             )
-            read = await _look(keeper, connection, pubkey)
-            if read.position is None or read.assessment is None:
-                raise LiqctlError("the position was closed while it was being read")
-            _show(session, connection, read.position, read.assessment, max_size)
-            _refuse(read.position, read.assessment, max_size)
-            position, verdict = read.position, read.assessment
-            finish = refused(verdict, tuning_of(session.settings).limits)
-            if finish is None:
-                if signer is not None:
-                    _ask(session, connection, pubkey, signer.address)
-                finish = await carry_out(
-                    keeper, context.store, position, verdict, read.view, max_size=max_size
-                )
-            _tell(session, finish)
+        _tell(session, finish)
 
 
 def _ask(session: Session, connection: "Connection", pubkey: str, liquidator: str) -> None:
@@ -156,15 +164,14 @@ async def _look(keeper: "Keeper", connection: "Connection", pubkey: str) -> "Fre
             f"{pubkey} is not a position of the {venue.id} program {venue.program_id}, but "
             f"{_described(seen.value)}; `liqctl scan` lists positions that can be liquidated"
         )
-    market = seen.value.market
-    await keeper.feeds.read([market])
+    await keeper.feeds.load_markets()
     keeper.absorb()
     return await read_fresh(connection.venue, connection.chain, seen.value, keeper.engine.view)
 
 
 def _described(value: "Decoded") -> str:
     """Return what an account is that is not a position."""
-    from liqctl.core.account import Undecodable  # noqa: PLC0415 - with the keeper only
+    from liqctl.core.account import Undecodable, VenueState  # noqa: PLC0415 - with the keeper only
     from liqctl.core.insurance import InsuranceState  # noqa: PLC0415 - with the keeper only
     from liqctl.core.position import Market  # noqa: PLC0415 - with the keeper only
 
@@ -173,6 +180,8 @@ def _described(value: "Decoded") -> str:
             return f"the market {symbol}"
         case InsuranceState():
             return "the insurance fund"
+        case VenueState(kind=kind):
+            return f"the {kind} account"
         case Undecodable(reason=reason, detail=detail):
             return f"an account that cannot be read as one ({reason}: {detail})"
         case _:

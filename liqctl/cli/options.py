@@ -27,6 +27,24 @@ Url = Annotated[
         " [env: LIQCTL_RPC_URL, SOLANA_RPC_URL]",
     ),
 ]
+FallbackUrls = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fallback-url",
+        metavar="URL",
+        help="RPC endpoint to read from when the first fails or lags; may be repeated."
+        " [env: LIQCTL_RPC_FALLBACK_URLS]",
+    ),
+]
+SendUrls = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--send-url",
+        metavar="URL",
+        help="RPC endpoint to send to instead of those to read from; may be repeated."
+        " [env: LIQCTL_SEND_URLS]",
+    ),
+]
 WsUrl = Annotated[
     str | None,
     typer.Option(
@@ -41,7 +59,7 @@ Keypair = Annotated[
         "-k",
         "--keypair",
         metavar="SIGNER",
-        help="The liquidator's key file. [env: LIQCTL_KEYPAIR, WALLET_PATH]",
+        help="The liquidator's key file, or exec:COMMAND that signs. [env: LIQCTL_KEYPAIR, WALLET_PATH]",
     ),
 ]
 ConfigFile = Annotated[
@@ -72,6 +90,23 @@ ProgramId = Annotated[
     str | None,
     typer.Option(
         "--program-id", metavar="PUBKEY", help="The program to watch. [env: LIQCTL_PROGRAM_ID]"
+    ),
+]
+IdlFile = Annotated[
+    str | None,
+    typer.Option(
+        "--idl",
+        metavar="FILE",
+        help="The IDL of your own program; needs --mapping. [env: LIQCTL_IDL]",
+    ),
+]
+MappingFile = Annotated[
+    str | None,
+    typer.Option(
+        "--mapping",
+        metavar="FILE",
+        help="What the accounts of your own program mean; see `liqctl venues init`."
+        " [env: LIQCTL_MAPPING]",
     ),
 ]
 Database = Annotated[
@@ -118,12 +153,16 @@ DryRun = Annotated[
 # name -> (annotation, default); what each session is made of, in the order of the help.
 _SHARED: Mapping[str, tuple[object, object]] = {
     "rpc_url": (Url, None),
+    "rpc_fallback_urls": (FallbackUrls, None),
+    "send_urls": (SendUrls, None),
     "ws_url": (WsUrl, None),
     "keypair": (Keypair, None),
     "config": (ConfigFile, None),
     "env_file": (EnvFile, None),
     "commitment": (Commitment, None),
     "program_id": (ProgramId, None),
+    "idl": (IdlFile, None),
+    "mapping": (MappingFile, None),
     "database_url": (Database, None),
     "dry_run": (DryRun, False),
     "yes": (Yes, False),
@@ -136,10 +175,14 @@ _SHARED: Mapping[str, tuple[object, object]] = {
 _ON_REQUEST = frozenset({"dry_run", "yes"})
 _SETTINGS = (
     "rpc_url",
+    "rpc_fallback_urls",
+    "send_urls",
     "ws_url",
     "keypair",
     "commitment",
     "program_id",
+    "idl",
+    "mapping",
     "database_url",
     "log_level",
 )
@@ -223,6 +266,8 @@ def open_session(
     from liqctl.config import Files, load  # noqa: PLC0415 - 60 ms, not for --help
 
     settings_given = {name: given.pop(name, None) for name in _SETTINGS}
+    for name in ("rpc_fallback_urls", "send_urls"):
+        settings_given[name] = settings_given[name] or None  # not given is an empty list
     if verbose and settings_given["log_level"] is None:
         settings_given["log_level"] = "debug" if verbose == 1 else "trace"
     loaded = load(settings_given, os.environ, Files.locate(config=config, env_file=env_file))

@@ -1,6 +1,7 @@
 """`liqctl queue`: what waits, is in flight or is quarantined, and orders to the keeper."""
 
 from contextlib import closing
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,8 +9,9 @@ import typer
 
 from liqctl.cli import command_app
 from liqctl.cli.options import Session, with_session
+from liqctl.cli.times import duration_ms, span
 from liqctl.core.queue import NEVER_MS
-from liqctl.core.record import QueueOrder, QueueRow, QueueState
+from liqctl.core.record import Exclusion, QueueOrder, QueueRow, QueueState
 from liqctl.errors import LiqctlError, SettingsError
 
 if TYPE_CHECKING:
@@ -18,9 +20,11 @@ if TYPE_CHECKING:
 app = command_app()
 
 SILENT_MS = 10_000
+REASON_LENGTH_MAX = 200
 EXAMPLES = (
     "Examples: liqctl queue --state quarantined; liqctl queue --json; "
-    "liqctl queue drop PUBKEY; liqctl queue retry PUBKEY"
+    "liqctl queue drop PUBKEY; liqctl queue retry PUBKEY; "
+    "liqctl queue exclude PUBKEY --for 2h --reason 'owner asked'; liqctl queue include PUBKEY"
 )
 
 
@@ -29,6 +33,18 @@ class Action(StrEnum):
 
     DROP = "drop"
     RETRY = "retry"
+    EXCLUDE = "exclude"
+    INCLUDE = "include"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What to do with one position; time and reason are those of an exclusion."""
+
+    action: Action
+    position: str
+    for_ms: int | None
+    reason: str
 
 
 @app.command(epilog=EXAMPLES)
@@ -39,8 +55,9 @@ def queue(
     action: Annotated[
         Action | None,
         typer.Argument(
-            help="Order something for one position: drop sets it aside until it recovers or is "
-            "retried, retry lifts backoff, quarantine and drop.",
+            help="Order something for one position: drop sets one of the queue aside until it is "
+            "retried, retry lifts backoff, quarantine, drop and exclusion, exclude keeps any "
+            "position from being liquidated, include takes it back.",
         ),
     ] = None,
     pubkey: Annotated[
@@ -51,6 +68,15 @@ def queue(
     ] = None,
     state: Annotated[
         QueueState | None, typer.Option("--state", help="List only what stands so.")
+    ] = None,
+    duration: Annotated[
+        str | None,
+        typer.Option(
+            "--for", metavar="TIME", help="Exclude for so long, such as 30m or 2h; else for good."
+        ),
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option("--reason", metavar="TEXT", help="Why it is excluded.")
     ] = None,
 ) -> None:
     """Show what waits, is in flight or is quarantined, and why.
@@ -64,21 +90,45 @@ def queue(
     listing = action is None
     if not listing and (market is not None or state is not None):
         raise SettingsError("--market and --state choose what is listed; an order takes neither")
-    order = None if action is None else (QueueOrder(action.value), _position(action, pubkey))
+    if action is not Action.EXCLUDE and (duration is not None or reason is not None):
+        raise SettingsError("--for and --reason are for `liqctl queue exclude`")
+    order = None if action is None else _order(action, pubkey, duration, reason)
     url = session.settings.database_url
     with closing(open_store(url, create=False, read_only=listing)) as store:
         now_ms = SystemClock().unix_ms()
         written = store.state("keeper")
         age_ms = None if written is None else max(now_ms - written[1], 0)
         if order is not None:
-            _give(session, store, *order, age_ms)
+            _act(session, store, order, now_ms, age_ms)
             return
-        rows = [
-            row
-            for row in store.queue()
-            if market in {None, row.symbol} and state in {None, row.state}
-        ]
-    _print(session, rows, now_ms, age_ms)
+        rows, exclusions = _found(store, market, state, now_ms)
+    _print(session, rows, exclusions, now_ms, age_ms)
+
+
+def _found(
+    store: "Store", market: str | None, state: QueueState | None, now_ms: int
+) -> tuple[list[QueueRow], list[Exclusion]]:
+    """Return the rows that are wanted, and what is excluded: all of it, or as far as it is listed."""
+    rows = [
+        row for row in store.queue() if market in {None, row.symbol} and state in {None, row.state}
+    ]
+    listed = {row.position for row in rows}
+    everything = market is None and state is None
+    exclusions = [
+        each
+        for each in store.exclusions()
+        if each.holds(now_ms) and (everything or each.position in listed)
+    ]
+    return rows, exclusions
+
+
+def _order(action: Action, pubkey: str | None, duration: str | None, reason: str | None) -> Order:
+    return Order(
+        action=action,
+        position=_position(action, pubkey),
+        for_ms=None if duration is None else duration_ms(duration, "--for"),
+        reason="by hand" if reason is None else _line(reason),
+    )
 
 
 def _position(action: Action, pubkey: str | None) -> str:
@@ -89,6 +139,47 @@ def _position(action: Action, pubkey: str | None) -> str:
     if not is_address(pubkey):
         raise SettingsError(f"{pubkey!r} is no public key in base58")
     return pubkey
+
+
+def _line(text: str) -> str:
+    """Return a reason as one short line.
+
+    Raises:
+        SettingsError: it is longer, or not one line.
+    """
+    line = text.strip()
+    if not line or len(line) > REASON_LENGTH_MAX or not line.isprintable():
+        raise SettingsError(f"--reason must be one line of at most {REASON_LENGTH_MAX} characters")
+    return line
+
+
+def _act(session: Session, store: "Store", order: Order, now_ms: int, age_ms: int | None) -> None:
+    """Do what was asked with one position.
+
+    Raises:
+        LiqctlError: the queue has no such row, nothing excludes it, or it is in flight.
+    """
+    action, position = order.action, order.position
+    if action in {Action.DROP, Action.RETRY}:
+        _give(session, store, QueueOrder(action.value), position, age_ms)
+        return
+    told = f"{position} is no longer excluded"
+    if action is Action.EXCLUDE:
+        until_ms = None if order.for_ms is None else now_ms + order.for_ms
+        store.exclude(
+            Exclusion(position=position, reason=order.reason, since_ms=now_ms, until_ms=until_ms)
+        )
+        left = "until it is included" if order.for_ms is None else f"for {span(order.for_ms)}"
+        told = f"{position} is excluded {left}: {order.reason}"
+    elif not store.include(position):
+        raise LiqctlError(f"{position} is not excluded; `liqctl queue` lists what is")
+    if session.as_json:
+        session.screen.json(
+            {"type": "order", "position": position, "order": action, "keeper_age_ms": age_ms}
+        )
+        return
+    session.screen.print(told)
+    session.screen.note(_keeper(age_ms))
 
 
 def _give(
@@ -127,8 +218,6 @@ def _silent(age_ms: int | None) -> bool:
 
 
 def _keeper(age_ms: int | None) -> str:
-    from liqctl.cli.times import span  # noqa: PLC0415 - after the rows are there
-
     if age_ms is None:
         return "no keeper has written to this database; `liqctl watch` starts one"
     if _silent(age_ms):
@@ -136,25 +225,37 @@ def _keeper(age_ms: int | None) -> str:
     return f"the keeper wrote {age_ms:,} ms ago"
 
 
-def _print(session: Session, rows: list[QueueRow], now_ms: int, age_ms: int | None) -> None:
+def _print(
+    session: Session,
+    rows: list[QueueRow],
+    exclusions: list[Exclusion],
+    now_ms: int,
+    age_ms: int | None,
+) -> None:
     if session.as_json:
         found = [_as_json(row, now_ms) for row in rows]
-        session.screen.json({"type": "queue", "keeper_age_ms": age_ms, "rows": found})
+        excluded = [_exclusion_json(each, now_ms) for each in exclusions]
+        session.screen.json(
+            {"type": "queue", "keeper_age_ms": age_ms, "rows": found, "excluded": excluded}
+        )
         return
     if rows:
         _print_table(session, rows, now_ms)
-    counts = ", ".join(
+    if exclusions:
+        _print_exclusions(session, exclusions, now_ms)
+    counts = [
         f"{sum(row.state is state for row in rows)} {state.replace('_', ' ')}"
         for state in QueueState
-    )
-    session.screen.print(counts)
+    ]
+    if exclusions:
+        counts.append(f"{len(exclusions)} excluded")
+    session.screen.print(", ".join(counts))
     session.screen.note(_keeper(age_ms))
 
 
 def _print_table(session: Session, rows: list[QueueRow], now_ms: int) -> None:
     from liqctl.cli.arithmetic import SIZE_DIGITS  # noqa: PLC0415 - 40 ms, not for --help
     from liqctl.cli.render import decimal, health  # noqa: PLC0415 - 40 ms, not for --help
-    from liqctl.cli.times import span  # noqa: PLC0415 - with the rows only
 
     cells = [
         (
@@ -176,6 +277,30 @@ def _print_table(session: Session, rows: list[QueueRow], now_ms: int) -> None:
         *("state", "reason", "tries", "next try", "since"),
     )
     session.screen.table(columns, cells, right=("size", "health", "tries", "next try"))
+
+
+def _print_exclusions(session: Session, exclusions: list[Exclusion], now_ms: int) -> None:
+    cells = [
+        (
+            each.position,
+            each.reason,
+            "until included" if each.until_ms is None else span(each.until_ms - now_ms),
+            f"{span(now_ms - each.since_ms)} ago",
+        )
+        for each in exclusions
+    ]
+    session.screen.table(("excluded", "reason", "time left", "since"), cells)
+
+
+def _exclusion_json(exclusion: Exclusion, now_ms: int) -> dict[str, object]:
+    """Return an exclusion as scripts see it: `left_ms` is null when only a person ends it."""
+    until_ms = exclusion.until_ms
+    return {
+        "position": exclusion.position,
+        "reason": exclusion.reason,
+        "since_ms": exclusion.since_ms,
+        "left_ms": None if until_ms is None else until_ms - now_ms,
+    }
 
 
 def _next_try(row: QueueRow, now_ms: int) -> str:

@@ -1,6 +1,9 @@
 """Words that the keeper gives as reasons, told to a person who wants to know what to do."""
 
+from liqctl.core.record import DROPPED
+
 ADVICE = {
+    "excluded": "somebody set it aside; `liqctl queue include PUBKEY` takes it back",
     "price_missing": "the market's price account does not exist; ask whoever publishes it",
     "price_wrong_owner": "the market's price account belongs to another program than the market expects",
     "price_wrong_type": "the market's price account holds no price",
@@ -15,15 +18,27 @@ ADVICE = {
     "price_from_future": "the price is ahead of the cluster's clock; try again in a moment",
     "price_older_than_own_limit": "the price is older than price_max_age_s",
     "price_wider_than_own_limit": "the price is less certain than price_max_confidence_bps",
+    "price_jumped": "the price moved by more than price_max_jump_bps at once; a second one must agree",
     "market_missing": "the program has no market at the address that the position names",
     "market_unreadable": "its market cannot be read; `liqctl scan` shows how many are affected",
     "market_paused": "the market is paused; the program liquidates nothing in it now",
     "market_denied": "the market is in markets_deny",
     "market_not_allowed": "the market is not in markets_allow",
+    "collateral_missing": "the program has no custody at the address of the position's collateral",
+    "collateral_unreadable": "the custody of its collateral cannot be read; is there a newer liqctl",
+    "collateral_virtual": "the custody of its collateral holds no tokens; the program pays nothing",
+    "oracle_unsupported": "the custody has no oracle; the program judges nothing in it",
+    "other_pool": "its custody belongs to another pool than the position",
+    "overflow": "the program's arithmetic overflows on it, so that the program fails",
+    "pool_cannot_pay": "the pool holds less than the position is owed",
+    "settings_missing": "the program's own account is missing; is it set up on this cluster",
     "leverage_too_high": "the market has no maintenance margin for the position's leverage",
     "fund_missing": "the program has no insurance fund yet; `liqctl insurance` shows when it has",
     "profit_pool_empty": "the market's profit pool cannot pay this position out",
     "reward_below_floor": "the reward is below min_reward",
+    "reward_below_cost": "the reward is below what it costs, as profit_floor_permille has it",
+    "sol_price_unknown": "no market tells the price of SOL; set sol_price_usd, or "
+    "profit_floor_permille to 0",
     "balance_too_low": "the liquidator would keep less SOL than min_balance_lamports; send it some",
     "cost_over_transaction_cap": "it may cost more than max_fee_lamports allows",
     "cost_over_hour_cap": "this hour's spending has reached spend_hour_lamports",
@@ -36,6 +51,14 @@ ADVICE = {
     "kill_switch_signal": "the kill switch is set; `liqctl watch --resume` lifts it",
     "setup:InsufficientFundsForFee": "the liquidator cannot pay the fee; send it some SOL",
     "setup:AccountNotFound": "the liquidator has no account on this cluster; send it some SOL",
+    "breaker_failures": "transactions failed in a row; it goes on by itself after a while",
+    "breaker_unprofitable": "rewards were below their cost in a row; it goes on after a while",
+    "breaker_crowd": "most positions turned liquidatable at once; it goes on after a while",
+    "breaker_paused": "the program says it is paused; it goes on by itself after a while",
+    "breaker_unknown_error": "the program failed in a way that is not known; look at the log, then "
+    "`liqctl watch --resume`",
+    "breaker_program_changed": "the program's accounts are not as expected; is there a newer "
+    "liqctl; `liqctl watch --resume` goes on",
     "expired": "the cluster did not take the transaction in time; it can be tried again",
 }
 
@@ -46,5 +69,6 @@ def explained(reason: str) -> str:
     >>> explained("market_paused")
     'market_paused: the market is paused; the program liquidates nothing in it now'
     """
-    advice = ADVICE.get(reason)
+    excluded = reason.partition(":")[0] in {DROPPED, "excluded"}
+    advice = ADVICE.get("excluded" if excluded else reason)
     return reason if advice is None else f"{reason}: {advice}"

@@ -87,27 +87,29 @@ async def _scan(session: Session, wanted: Wanted) -> int:
     from liqctl.keeper.survey import survey  # noqa: PLC0415 - with the keeper only
     from liqctl.store.open import open_store  # noqa: PLC0415 - 180 ms, not for --help
 
-    async with connected(session.settings) as connection:
-        signer = await signer_of(session, connection) if wanted.liquidate else None
-        database = "sqlite::memory:" if session.dry_run else session.settings.database_url
-        async with kept(connection, open_store(database)) as context:
-            keeper = keeper_of(context, session.settings, signer=signer, streams=False)
-            with _progress(session) as progress:
-                found = await survey(
-                    keeper,
-                    context,
-                    market=wanted.market,
-                    min_notional=wanted.min_notional,
-                    progress=progress,
-                )
-            _check_market(connection, keeper, wanted.market)
-            findings = found.findings[: wanted.limit]
-            _print(session, connection, found, findings)
-            if wanted.liquidate:
-                await _liquidate(session, keeper, context, findings)
-            elif not session.dry_run:
-                await _enqueue(session, context, connection, findings)
-            return len(found.findings)
+    database = "sqlite::memory:" if session.dry_run else session.settings.database_url
+    async with (
+        connected(session.settings) as connection,
+        signer_of(session, connection, wanted=wanted.liquidate) as signer,
+        kept(connection, open_store(database)) as context,
+    ):
+        keeper = keeper_of(context, session.settings, signer=signer, streams=False)
+        with _progress(session) as progress:
+            found = await survey(
+                keeper,
+                context,
+                market=wanted.market,
+                min_notional=wanted.min_notional,
+                progress=progress,
+            )
+        _check_market(connection, keeper, wanted.market)
+        findings = found.findings[: wanted.limit]
+        _print(session, connection, found, findings)
+        if wanted.liquidate:
+            await _liquidate(session, keeper, context, findings)
+        elif not session.dry_run:
+            await _enqueue(session, context, connection, findings)
+        return len(found.findings)
 
 
 def _check_market(connection: "Connection", keeper: "Keeper", market: str | None) -> None:

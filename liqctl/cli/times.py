@@ -1,6 +1,9 @@
-"""Times and ages as people read them."""
+"""Times and ages as people read and write them."""
 
+import re
 from datetime import UTC, datetime, timedelta
+
+from liqctl.errors import SettingsError
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
@@ -20,6 +23,24 @@ def span(duration_ms: int) -> str:
             parts.append((count, unit))
     shown = [f"{count} {unit}" for count, unit in parts[:2] if count]
     return " ".join(shown) or "0 s"
+
+
+def duration_ms(text: str, option: str) -> int:
+    """Return how long a text such as 90s, 30m, 2h, 7d or 1d12h is, in milliseconds.
+
+    >>> duration_ms("2h", "--for"), duration_ms("1d12h", "--for")
+    (7200000, 129600000)
+
+    Raises:
+        SettingsError: it is none, or more than ten thousand days.
+    """
+    shape = r"(?:(\d{1,5})d)?(?:(\d{1,5})h)?(?:(\d{1,5})m)?(?:(\d{1,5})s)?"
+    found = re.fullmatch(shape, text, re.ASCII)
+    counts = (0,) if found is None else tuple(int(count or 0) for count in found.groups())
+    seconds = sum(count * unit for count, (unit, _) in zip(counts, UNITS, strict=False))
+    if not 0 < seconds <= 10_000 * UNITS[0][0]:
+        raise SettingsError(f"{option} must be a duration such as 30m, 2h or 7d, was {text}")
+    return seconds * 1_000
 
 
 def utc(unix_s: int) -> str:

@@ -28,7 +28,10 @@ PLAY_LIMITS = {"max_in_flight": 256, "spend_hour_lamports": 500_000_000}
 
 DURATION_S_MAX = 10**9
 EMBEDDED = (2_000, 3, 1, "crash")
-OF_A_CLUSTER = ("rpc_url", "ws_url", "keypair", "program_id", "commitment")
+OF_A_CLUSTER = (
+    *("rpc_url", "rpc_fallback_urls", "send_urls", "ws_url"),
+    *("keypair", "program_id", "commitment"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +175,9 @@ async def _embedded(session: Session, plan: Plan) -> AsyncIterator[tuple[Session
         ) as chain:
             changes: dict[str, object] = {
                 "rpc_url": chain.rpc_url,
+                "rpc_fallback_urls": (),
+                "send_urls": (),
+                "rpc_requests_per_s": 100_000,
                 "ws_url": chain.ws_url,
                 "program_id": chain.program_id,
                 "keypair": str(place / "liquidator.json"),
@@ -196,10 +202,11 @@ async def _keep(
     from liqctl.cli.summary import print_summary  # noqa: PLC0415 - with the keeper only
     from liqctl.store.open import open_store  # noqa: PLC0415 - 180 ms, not for --help
 
-    signer = None if session.dry_run else await signer_of(session, connection)
     database = "sqlite::memory:" if session.dry_run else session.settings.database_url
-    store = open_store(database)
-    async with kept(connection, store) as context:
+    async with (
+        signer_of(session, connection) as signer,
+        kept(connection, open_store(database)) as context,
+    ):
         liquidator = dry_liquidator(session.settings) if signer is None else None
         keeper = keeper_of(context, session.settings, signer=signer, liquidator=liquidator)
         stop = asyncio.Event()

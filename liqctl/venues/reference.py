@@ -15,6 +15,7 @@ from liqctl.core.trigger import crossing_price_e6
 from liqctl.errors import LayoutError
 from liqctl.venues import reference_verdict as verdict
 from liqctl.venues.logs import logged_by
+from liqctl.venues.outcomes import RUNTIME_OUTCOMES, TOKEN_OUTCOMES
 from liqctl.venues.reference_layout import DISCRIMINATOR_SIZE, REFERENCE_IDL, AccountReader
 from liqctl.venues.tokens import associated_token_account, create_token_account
 
@@ -44,16 +45,7 @@ _OUTCOMES = {
     "AccountNotInitialized": Outcome.LAYOUT,
     "AccountWrongOwner": Outcome.LAYOUT,
     "AccountWrongType": Outcome.LAYOUT,
-    # Of the runtime, without a code.
-    "BlockhashNotFound": Outcome.RETRY,
-    "AccountInUse": Outcome.RETRY,
-    "ClusterMaintenance": Outcome.RETRY,
-    "AccountNotFound": Outcome.SETUP,
-    "InsufficientFundsForFee": Outcome.SETUP,
-    "InsufficientFundsForRent": Outcome.SETUP,
 }
-# Codes of the token program, which the payout goes through: insufficient funds, account frozen.
-_TOKEN_OUTCOMES = {1: Outcome.NO_FUNDS, 17: Outcome.SETUP}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +180,7 @@ class ReferenceVenue:
             liquidate_index=len(setup),
             compute_units=COMPUTE_UNITS,
             creates=tuple(creates),
+            keeps=(liquidator_token,),
         )
 
     def confirmation(self, position: Position, view: Mapping[str, Seen]) -> Instruction | None:
@@ -210,10 +203,10 @@ class ReferenceVenue:
     def classify(self, failure: Failure) -> Outcome:
         """Return what a failure of the liquidate instruction means; an unknown one is a bug."""
         if failure.code is None:
-            return _OUTCOMES.get(failure.name, Outcome.BUG)
+            return RUNTIME_OUTCOMES.get(failure.name, Outcome.BUG)
         name = REFERENCE_IDL.errors.get(failure.code)
         if name is None:
-            return _TOKEN_OUTCOMES.get(failure.code, Outcome.BUG)
+            return TOKEN_OUTCOMES.get(failure.code, Outcome.BUG)
         return _OUTCOMES.get(name, Outcome.BUG)
 
     def effects(self, logs: Sequence[str]) -> Mapping[str, int] | None:

@@ -25,15 +25,15 @@ _UNREADABLE_PRICE = {
     # The one absurd value of a price account is a verification level that does not exist.
     Refusal.ABSURD_VALUE: PriceRefusal.NOT_FULLY_VERIFIED,
 }
-_BLOCKERS = {"ProfitPoolEmpty": "profit_pool_empty"}
+BLOCKERS = {"ProfitPoolEmpty": "profit_pool_empty"}
 
 
 def assess(position: Position, view: Mapping[str, Seen], fund: str, now_s: int) -> Assessment:
     """Return the verdict at the cluster time `now_s`, with the fund's address given."""
     market = market_of(position, view)
-    figures = _Figures(position, market, view)
+    figures = Figures(position, market, view)
     if market is None or not isinstance(market.record, MarketRecord):
-        return figures.unknown(_unreadable_market(position, view))
+        return figures.unknown(unreadable_market(position, view))
     reading = value_at(view, market.price_account)
     if isinstance(reading, PriceReading):
         figures.published(reading, now_s)
@@ -63,7 +63,7 @@ def mark_price(market: Market, view: Mapping[str, Seen], now_s: int) -> int | st
     if not isinstance(market.record, MarketRecord):
         return "market_unreadable"
     if not isinstance(reading, PriceReading):
-        return _unreadable_price(reading)
+        return unreadable_price(reading)
     refused = refusal(reading, market.record.rules, now_s)
     return price_e6(reading.mantissa, reading.exponent) if refused is None else refused
 
@@ -100,7 +100,7 @@ def market_of(position: Position, view: Mapping[str, Seen]) -> Market | None:
     return market if isinstance(market, Market) else None
 
 
-class _Figures:
+class Figures:
     """What is known of an assessment so far."""
 
     def __init__(self, position: Position, market: Market | None, view: Mapping[str, Seen]) -> None:
@@ -113,12 +113,14 @@ class _Figures:
         self.fields: dict[str, Any] = {}
 
     def published(self, reading: PriceReading, now_s: int) -> None:
+        """Note age and confidence of the published price, whether it is used or not."""
         self.fields["price_age_s"] = now_s - reading.publish_time
         self.fields["confidence_bps"] = confidence_bps(reading)
         if from_future(reading, now_s):
             self.blockers.append(PriceRefusal.FROM_FUTURE)
 
     def stand(self, at: Margin) -> None:
+        """Note where the position stands; money in 1e-6 quote."""
         self.fields |= {
             "notional": at.notional,
             "equity": at.equity,
@@ -127,6 +129,7 @@ class _Figures:
         }
 
     def close(self, closing: Closing) -> None:
+        """Note what a liquidation would do."""
         self.fields |= {
             "kind": closing.kind,
             "close_size": closing.size_e9,
@@ -139,9 +142,11 @@ class _Figures:
         }
 
     def unknown(self, reason: str) -> Assessment:
+        """Return the assessment without a verdict, for that reason."""
         return self._built(None, reason)
 
     def decided(self, *, liquidatable: bool) -> Assessment:
+        """Return the assessment with its verdict."""
         return self._built(liquidatable, None)
 
     def _built(self, liquidatable: bool | None, reason: str | None) -> Assessment:
@@ -156,24 +161,26 @@ class _Figures:
         )
 
 
-def _close(figures: _Figures, position: Position, terms: Terms | None, price: int) -> None:
+def _close(figures: Figures, position: Position, terms: Terms | None, price: int) -> None:
     if terms is None:
         figures.blockers.append("fund_missing")
         return
     try:
         figures.close(plan_closing(holding_of(position), terms, price))
     except CannotSize as error:
-        figures.blockers.append(_BLOCKERS.get(str(error), str(error)))
+        figures.blockers.append(BLOCKERS.get(str(error), str(error)))
     except Overflow:
         figures.blockers.append("overflow")
 
 
-def _unreadable_market(position: Position, view: Mapping[str, Seen]) -> str:
+def unreadable_market(position: Position, view: Mapping[str, Seen]) -> str:
+    """Return the word for a market that is not there, or is none."""
     missing = isinstance(value_at(view, position.market), Gone | None)
     return "market_missing" if missing else "market_unreadable"
 
 
-def _unreadable_price(value: Decoded | None) -> PriceRefusal:
+def unreadable_price(value: Decoded | None) -> PriceRefusal:
+    """Return the word for what stands in the place of a price."""
     if isinstance(value, Gone | None):
         return PriceRefusal.MISSING
     if isinstance(value, Undecodable):

@@ -1,12 +1,24 @@
 """Which venues exist, by name."""
 
+from collections.abc import Callable, Mapping
+
 from liqctl.errors import SettingsError
 from liqctl.ports import Venue
+from liqctl.venues.mapped import MappedVenue
+from liqctl.venues.mapping import VenueMap
+from liqctl.venues.perpetuals import PerpetualsVenue
+from liqctl.venues.perpetuals_layout import PERPETUALS_IDL
 from liqctl.venues.reference import ReferenceVenue
 from liqctl.venues.reference_layout import REFERENCE_IDL
 
-VENUES = {ReferenceVenue.id: ReferenceVenue}
-DEFAULT_PROGRAMS = {ReferenceVenue.id: str(REFERENCE_IDL.address)}
+VENUES: Mapping[str, Callable[[str], Venue]] = {
+    ReferenceVenue.id: ReferenceVenue,
+    PerpetualsVenue.id: PerpetualsVenue,
+}
+DEFAULT_PROGRAMS = {
+    ReferenceVenue.id: str(REFERENCE_IDL.address),
+    PerpetualsVenue.id: str(PERPETUALS_IDL.address),
+}
 
 
 def open_venue(name: str, program_id: str | None) -> Venue:
@@ -20,5 +32,27 @@ def open_venue(name: str, program_id: str | None) -> Venue:
     program = DEFAULT_PROGRAMS[name] if program_id is None else program_id
     try:
         return VENUES[name](program)
+    except ValueError as error:
+        raise SettingsError(f"the program id {program!r} is no public key") from error
+
+
+def open_mapped(mapped: VenueMap, program_id: str | None) -> Venue:
+    """Return the venue of a mapping, at the address given, the mapping's or the IDL's.
+
+    Raises:
+        SettingsError: the name is a built-in venue's, none of them names an address, or it is no
+            public key.
+    """
+    if mapped.name in VENUES:
+        raise SettingsError(
+            f"{mapped.file}: name is {mapped.name!r}, which is a built-in venue; choose another"
+        )
+    program = program_id or mapped.program_id or mapped.idl.address
+    if program is None:
+        raise SettingsError(
+            f"neither {mapped.file} nor the IDL says where the program is; name it with --program-id"
+        )
+    try:
+        return MappedVenue(mapped, program)
     except ValueError as error:
         raise SettingsError(f"the program id {program!r} is no public key") from error

@@ -17,6 +17,9 @@ def test_each_figure_stands_beside_a_rival_and_none_is_judged():
         "tick",
         "tick at 1,000 positions",
         "decode positions",
+        "decode accounts into columns",
+        "record before send, p50",
+        "record before send, p99",
     ]
     for figure in figures:
         assert figure["type"] == "bench"

@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from liqctl.cli import app
+from liqctl.cli.connect import tuning_of
 from liqctl.config import Files, Loaded, Settings, load, log_levels
 from liqctl.errors import SettingsError
 
@@ -144,6 +145,47 @@ def test_an_endpoint_is_never_paired_with_the_websocket_of_a_weaker_layer(empty_
     assert loaded().settings.ws_url == "wss://a.example/stream"
 
 
+def test_further_endpoints_are_listed_in_a_variable_or_a_file_or_by_repeated_options(empty_home):
+    write(Path("liqctl.toml"), 'rpc_fallback_urls = ["https://a.example/K1", "d"]\nsend_urls = []')
+    listed = {"LIQCTL_SEND_URLS": "https://c.example/K3, https://d.example"}
+
+    from_file = loaded({}, listed)
+    given = loaded({"rpc_fallback_urls": ["https://b.example/K2"]})
+
+    assert from_file.settings.rpc_fallback_urls == (
+        "https://a.example/K1",
+        "https://api.devnet.solana.com",
+    )
+    assert from_file.settings.send_urls == ("https://c.example/K3", "https://d.example")
+    assert from_file.origins["send_urls"] == "LIQCTL_SEND_URLS"
+    assert given.settings.rpc_fallback_urls == ("https://b.example/K2",)
+    assert given.origins["rpc_fallback_urls"] == "--fallback-url"
+
+
+def test_each_endpoint_counts_once_and_brings_its_websocket_address():
+    settings = loaded(
+        {
+            "rpc_url": "http://localhost:8899",
+            "rpc_fallback_urls": ["https://a.example/K1", "l", "https://a.example/K1"],
+        }
+    ).settings
+
+    assert settings.rpc_urls == ("http://localhost:8899", "https://a.example/K1")
+    assert settings.ws_urls == ("ws://localhost:8900", "wss://a.example/K1")
+
+
+def test_an_endpoint_is_never_paired_with_the_further_ones_of_a_weaker_layer(empty_home):
+    write(
+        Path("liqctl.toml"),
+        'rpc_url = "m"\nrpc_fallback_urls = ["https://a.example"]\nsend_urls = ["https://a.example"]',
+    )
+
+    result = loaded({"rpc_url": "l"}).settings
+
+    assert (result.rpc_fallback_urls, result.send_urls) == ((), ())
+    assert loaded().settings.rpc_fallback_urls == ("https://a.example",)
+
+
 @pytest.mark.parametrize(
     ("moniker", "rpc", "ws"),
     [
@@ -167,6 +209,9 @@ def test_monikers_and_derived_websocket_addresses(moniker, rpc, ws):
         ({"rpc_url": "http://a b"}, {}, "--url must be a URL"),
         ({"rpc_url": "http://h:99999"}, {}, "--url must be a URL"),
         ({"ws_url": "http://h"}, {}, "--ws must be a URL that starts with ws:// or wss://, was http://h"),
+        ({"rpc_fallback_urls": ["x"]}, {}, "--fallback-url must be a URL that starts with http://"),
+        ({}, {"LIQCTL_SEND_URLS": "https://h,ws://h"}, "send_urls must be a URL"),
+        ({}, {"LIQCTL_RPC_REQUESTS_PER_S": "0"}, "rpc_requests_per_s must be greater than or equal to 1"),
         ({"commitment": "max"}, {}, "--commitment must be 'processed', 'confirmed' or 'finalized', was max"),
         ({"program_id": "0OIl"}, {}, "--program-id must be a public key in base58, was 0OIl"),
         ({"database_url": "x.db"}, {}, "--database must be sqlite:FILE"),
@@ -268,6 +313,7 @@ def test_show_prints_a_table_for_people():
 def test_no_secret_of_a_url_is_shown():
     result = run(
         "config", "show", "--json", "-u", "https://me:PW@rpc.example/SECRET?api-key=SECRET",
+        "--fallback-url", "https://b.example/SECRET", "--send-url", "https://c.example/SECRET",
         DATABASE_URL="postgresql://me:PW@db/x",
     )  # fmt: skip
 
@@ -299,3 +345,55 @@ def test_verbose_is_weaker_than_a_level():
         ]
         == "error"
     )
+
+
+def test_the_limits_of_sending_reach_the_keeper_as_they_are_set():
+    environment = {
+        "LIQCTL_PRIORITY_FEE_MODE": "dynamic",
+        "LIQCTL_PRIORITY_FEE_PERCENTILE": "90",
+        "LIQCTL_FEE_ABOVE_REWARD": "true",
+        "LIQCTL_MAX_FEE_LAMPORTS": "250000",
+        "LIQCTL_COMPUTE_UNIT_MARGIN_PERCENT": "35",
+        "LIQCTL_PROFIT_FLOOR_PERMILLE": "2000",
+        "LIQCTL_SOL_PRICE_USD": "142.5",
+        "LIQCTL_MAX_SENDS_PER_S": "7",
+        "LIQCTL_BREAKER_FAILURES_MAX": "9",
+        "LIQCTL_BREAKER_UNPROFITABLE_MAX": "4",
+    }
+
+    tuning = tuning_of(loaded(environment=environment).settings)
+
+    fees, limits, breaker = tuning.fees, tuning.limits, tuning.breaker
+    assert (fees.dynamic, fees.percentile, fees.above_reward) == (True, 90, True)
+    assert (fees.cap_lamports, fees.compute_unit_margin_percent) == (250_000, 35)
+    assert (limits.profit_floor_permille, limits.sol_price_e6) == (2_000, 142_500_000)
+    assert limits.sends_per_second_max == 7
+    assert (breaker.failures_max, breaker.unprofitable_max) == (9, 4)
+
+
+def test_without_settings_the_limits_of_sending_are_the_safe_ones():
+    tuning = tuning_of(loaded().settings)
+
+    fees, limits, breaker = tuning.fees, tuning.limits, tuning.breaker
+    assert (fees.dynamic, fees.cap_lamports, fees.above_reward) == (False, 200_000, False)
+    assert (limits.hour_lamports, limits.day_lamports) == (50_000_000, 500_000_000)
+    assert (limits.balance_lamports_min, limits.in_flight_max) == (50_000_000, 4)
+    assert (limits.profit_floor_permille, limits.sol_price_e6) == (1_000, None)
+    assert limits.sends_per_second_max == 20
+    assert (breaker.failures_max, breaker.unprofitable_max, breaker.pause_ms) == (5, 3, 60_000)
+
+
+@pytest.mark.parametrize(
+    ("given", "price_e6"),
+    [("142.5", 142_500_000), (142.5, 142_500_000), (142, 142_000_000), ("0.000001", 1)],
+)
+def test_the_price_of_sol_is_taken_exactly(given, price_e6):
+    assert loaded({"sol_price_usd": given}).settings.sol_price_e6 == price_e6
+
+
+@pytest.mark.parametrize(
+    "given", ["0", "0.0", "-1", "nan", "inf", "1e3", "1.0000001", "10000000000", "x", "", True]
+)
+def test_a_price_of_sol_that_is_none_is_refused(given):
+    with pytest.raises(SettingsError, match="a positive number with at most six places"):
+        loaded({"sol_price_usd": given})

@@ -5,24 +5,21 @@ import sqlite3
 import stat
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
-from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from solders.keypair import Keypair
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 
-from liqctl.keeper import checkup
+from liqctl.keeper import checkup_endpoints
 from liqctl.keeper.checkup_host import disk_check, file_system_of, place_check
 from liqctl.localnet.scenario import liquidator_key
 from liqctl.ports import SystemClock
 from liqctl.store.open import open_store
 from tests.cli.chain_fixture import Chain, Desk, Run, chain, inside
+from tests.cli.twisted_node import refusing, twisted
 from tests.store.records import attempt, request
 
 NOWHERE = "11111111111111111111111111111112"
@@ -166,7 +163,7 @@ def test_a_websocket_that_is_down(desk):
 
 
 def test_a_websocket_that_says_nothing(desk, monkeypatch):
-    monkeypatch.setattr(checkup, "STREAM_S_MAX", 0.4)
+    monkeypatch.setattr(checkup_endpoints, "STREAM_S_MAX", 0.4)
 
     def mute(connection: ServerConnection) -> None:
         with suppress(ConnectionClosed):
@@ -360,52 +357,6 @@ def test_a_kill_switch_that_is_still_set(desk):
     assert "STOP" in doctor(desk)["kill_switch"]["found"]
 
 
-class Twisted(BaseHTTPRequestHandler):
-    """Passes requests on to a node, but answers some methods itself."""
-
-    protocol_version = "HTTP/1.1"
-    node = ""
-    answers: dict[str, Any]
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        asked = json.loads(body)
-        if asked["method"] in self.answers:
-            own = {"jsonrpc": "2.0", "id": asked["id"], **self.answers[asked["method"]]}
-            reply = json.dumps(own).encode()
-        else:
-            with closing(HTTPConnection(self.node)) as node:
-                node.request("POST", "/", body, {"content-type": "application/json"})
-                reply = node.getresponse().read()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(reply)))
-        self.end_headers()
-        self.wfile.write(reply)
-
-    def log_message(self, *arguments: object) -> None:
-        pass
-
-
-@contextmanager
-def twisted(node: Chain, **answers: Any) -> Iterator[list[str]]:
-    """Return the options that lead to a node with some answers replaced."""
-    handler = type(
-        "Node", (Twisted,), {"node": urlsplit(node.ready["rpc_url"]).netloc, "answers": answers}
-    )
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        url = f"http://127.0.0.1:{server.server_address[1]}"
-        yield ["-u", url, "--ws", node.ready["ws_url"]]
-        server.shutdown()
-        thread.join(5)
-
-
-def refusing(code: int) -> dict[str, Any]:
-    return {"error": {"code": code, "message": "not here"}}
-
-
 @pytest.mark.parametrize(
     ("method", "answer", "name", "state"),
     [
@@ -447,6 +398,62 @@ def test_the_cluster_is_named(desk):
         found = checked(inside(desk.place, "doctor", "--json", "-k", desk.key, *where))
 
     assert found["cluster"]["found"].startswith("mainnet-beta, ")
+
+
+OF_FALLBACK = ["fallback_1", "fallback_1_history", "fallback_1_websocket"]
+
+
+def test_a_second_endpoint_is_checked_too(desk):
+    url = desk.chain.ready["rpc_url"]
+    same = url.replace("127.0.0.1", "localhost")
+
+    found = doctor(desk, "--fallback-url", same, "--fallback-url", url, "--send-url", url)
+
+    assert failing(found) == []
+    after = list(found)[list(found).index("websocket") + 1 :]
+    assert after[:5] == [*OF_FALLBACK, "rpc_lag", "fallback_1_lag"]
+    assert after[5] == "key"
+    assert all(found[name]["state"] == "ok" for name in after[:5]), found
+    assert found["fallback_1"]["found"].startswith("http://localhost:")
+
+
+def test_a_fallback_that_is_down(desk):
+    found = doctor(desk, "--fallback-url", f"http://{CLOSED_PORT}/KEYSECRET")
+
+    assert failing(found) == ["fallback_1", "fallback_1_websocket"]
+    assert found["fallback_1_history"]["state"] == "skipped"
+    assert "rpc_lag" not in found
+    assert "SECRET" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("method", "answer", "name", "state"),
+    [
+        ("getGenesisHash", {"result": MAINNET_GENESIS}, "fallback_1", "fail"),
+        ("getSignatureStatuses", refusing(-32011), "fallback_1_history", "fail"),
+        ("getSlot", {"result": 1}, "fallback_1_lag", "warn"),
+        ("getSlot", {"result": 10**6}, "rpc_lag", "warn"),
+        ("getSlot", refusing(-32005), "fallback_1_lag", "fail"),
+    ],
+)
+def test_a_fallback_that_lacks_something(desk, method, answer, name, state):
+    with twisted(desk.chain, **{method: answer}) as (_, url, *_):
+        found = doctor(desk, "--fallback-url", url)
+
+    assert found[name]["state"] == state, found
+    assert found["fallback_1_websocket"]["state"] == "fail"
+
+
+@pytest.mark.parametrize(
+    ("answer", "state"),
+    [(refusing(-32601), "warn"), ({"result": MAINNET_GENESIS}, "fail"), (refusing(401), "fail")],
+)
+def test_an_endpoint_that_is_only_sent_to(desk, answer, state):
+    with twisted(desk.chain, getGenesisHash=answer) as (_, url, *_):
+        found = doctor(desk, "--send-url", url)
+
+    assert found["send_1"]["state"] == state
+    assert failing(found) == (["send_1"] if state == "fail" else [])
 
 
 MOUNTED = """\

@@ -201,3 +201,17 @@ def test_a_reader_that_leaves_is_not_an_error(body, tmp_path, monkeypatch):
 
         _, err = child.communicate("go\n", timeout=20)
     assert (child.returncode, err) == (1, "")
+
+
+def test_what_fails_in_a_destructor_is_told_without_secrets(tmp_path):
+    body = (
+        "class Last:\n    def __del__(self): raise ValueError('https://rpc.example/SECRET\\x1b')\n"
+        "last = Last()\ndel last\n"
+    )
+
+    done = subprocess.run(program(tmp_path, body), capture_output=True, text=True, check=True)
+
+    assert done.stderr.startswith("liqctl: ignored: Traceback")
+    assert "https://rpc.example/..." in done.stderr
+    assert "SECRET" not in done.stderr
+    assert "\x1b" not in done.stderr

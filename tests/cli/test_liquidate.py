@@ -70,6 +70,32 @@ def test_a_dry_run_shows_the_arithmetic_and_leaves_no_trace(desk, keypair):
     assert list(desk.place.iterdir()) == []
 
 
+def test_an_excluded_position_is_refused(desk):
+    position = liquidatable(desk, "full")
+    assert desk.run("scan").code == 0
+    assert desk.run("queue", "exclude", position, "--reason", "owner asked").code == 0
+
+    refused = desk.run("liquidate", position, "--yes", "-k", desk.key)
+
+    assert refused.code == 7
+    assert "refused: excluded: owner asked: somebody set it aside" in refused.err
+    assert recorded(desk) == []
+
+
+def test_a_reward_below_the_floor_is_refused_unless_a_person_takes_the_loss(desk):
+    position = liquidatable(desk, "full")
+    dear = {"LIQCTL_PROFIT_FLOOR_PERMILLE": "1000000"}
+
+    refused = desk.run("liquidate", position, "--yes", "-k", desk.key, **dear)
+    assert refused.code == 7
+    assert "the reward is below" in refused.err
+    assert recorded(desk) == []
+
+    done = desk.run("liquidate", position, "--yes", "--at-a-loss", "-k", desk.key, **dear)
+    assert done.code == 0, done.err
+    assert recorded(desk) == [position]
+
+
 @pytest.mark.parametrize(
     ("option", "environment"), [("-v", {}), ("-n", {"RUST_LOG": "info"}), ("--log-level=info", {})]
 )

@@ -2,14 +2,17 @@
 
 import json
 import logging
+from base64 import b64encode, urlsafe_b64encode
 from contextlib import suppress
 
 import pytest
 import structlog
+from solders.keypair import Keypair
 
 from liqctl.cli.logs import CHATTY, TRACE, start_logging
 from liqctl.cli.redact import redact
 
+KEY = Keypair.from_seed(bytes(range(32)))
 FULL_URL = "https://me:PW@rpc.example:8443/v2/K3YK3Y?api-key=K3YK3Y"
 
 
@@ -61,6 +64,24 @@ def test_secrets_leave_every_record(log_format, capsys):
     assert "[redacted]" in err
     for secret in ("K3Y", "PW", "12, 13, 14"):
         assert secret not in err
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_no_variable_of_a_failing_function_is_shown(log_format, capsys):
+    start_logging("trace", log_format)
+
+    def fail(secret: str) -> None:
+        raise ValueError(len(secret))
+
+    try:
+        fail("K3YK3Y" * 2)
+    except ValueError:
+        structlog.get_logger("liqctl").exception("call_failed")
+        logging.getLogger("library").exception("call failed")
+
+    err = capsys.readouterr().err
+    assert err.count("ValueError: 12") == 2
+    assert "K3YK3YK3YK3Y" not in err
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
@@ -120,6 +141,16 @@ def test_a_closed_stderr_does_not_stop_the_program(monkeypatch, tmp_path):
         ('{"secret": "abc", "slot": 5}', '{"secret": "[redacted]", "slot": 5}'),
         ("tokens 5, token program Tokenkeg", "tokens 5, token program Tokenkeg"),
         ("[1, 2, 3]", "[1, 2, 3]"),
+        ("http://localhost:8899/v2/K3Y", "http://localhost:8899/..."),
+        ("http://localhost:8899/v2/K3Y?a=b", "http://localhost:8899/..."),
+        ("got Basic dXNlcjpwYXNz", "got Basic [redacted]"),
+        ("the basic settings are in order", "the basic settings are in order"),
+        (f"key {KEY}.", "key [redacted]."),
+        (f'{{"key":"{bytes(KEY).hex()}"}}', '{"key":"[redacted]"}'),
+        (f"key {b64encode(bytes(KEY)).decode()}", "key [redacted]"),
+        (f"key {urlsafe_b64encode(bytes(KEY)).decode()[:-2]}", "key [redacted]"),
+        (f"signed {KEY.sign_message(b'')}", f"signed {KEY.sign_message(b'')}"),
+        (f"hash {'ab' * 64}", f"hash {'ab' * 64}"),
     ],
 )
 def test_what_is_taken_out_and_what_stays(text, shown):

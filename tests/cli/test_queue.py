@@ -2,14 +2,13 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields
-from typing import Any
 
 import pytest
 
 from liqctl.core.queue import NEVER_MS
-from liqctl.core.record import QueueOrder, QueueRow, QueueState
+from liqctl.core.record import Exclusion, QueueOrder, QueueRow, QueueState
 from liqctl.ports import Store
 from liqctl.store.open import open_store
 from tests.cli.records import ABSENT, FIRST, SECOND, THIRD, answers, run
@@ -118,7 +117,7 @@ def test_a_database_that_no_keeper_has_written_to_says_so():
     assert result.stdout == "0 waiting, 0 in flight, 0 quarantined\n"
     assert "no keeper has written to this database" in result.stderr
     (answer,) = answers("queue", "--database", "sqlite:other.db")
-    assert answer == {"type": "queue", "keeper_age_ms": None, "rows": []}
+    assert answer == {"type": "queue", "keeper_age_ms": None, "rows": [], "excluded": []}
 
 
 def test_an_order_is_left_for_the_keeper_and_shown(store):
@@ -132,8 +131,7 @@ def test_an_order_is_left_for_the_keeper_and_shown(store):
     }
     assert orders(store) == {SECOND: None, THIRD: QueueOrder.RETRY, FIRST: QueueOrder.DROP}
     assert "waiting, drop ordered" in run("queue", "--market", "SOL").stdout
-    taken: Callable[[], Any] = store.take_orders
-    assert {row.position for row in taken()} == {FIRST, THIRD}
+    assert {row.position for row in store.take_orders(now_ms())} == {FIRST, THIRD}
 
 
 def test_an_order_without_a_keeper_says_that_it_waits(store):
@@ -163,6 +161,15 @@ def test_a_position_in_flight_takes_no_order_from_a_running_keeper(store):
         (("forget", FIRST), 2, "'forget' is not one of 'drop', 'retry'"),
         (("--state", "lost"), 2, "'lost' is not one of"),
         (("drop", FIRST, "--market", "SOL"), 2, "an order takes neither"),
+        (("include", FIRST), 1, f"{FIRST} is not excluded"),
+        (("exclude",), 2, "`liqctl queue exclude` needs the PUBKEY of a position"),
+        (("exclude", FIRST, "--for", "soon"), 2, "--for must be a duration such as 30m, 2h or 7d"),
+        (("exclude", FIRST, "--for", "0s"), 2, "--for must be a duration"),
+        (("exclude", FIRST, "--for", "10001d"), 2, "--for must be a duration"),
+        (("exclude", FIRST, "--reason", "two\nlines"), 2, "--reason must be one line"),
+        (("exclude", FIRST, "--reason", "x" * 201), 2, "of at most 200 characters"),
+        (("drop", FIRST, "--for", "2h"), 2, "--for and --reason are for `liqctl queue exclude`"),
+        (("--reason", "x"), 2, "--for and --reason are for `liqctl queue exclude`"),
         (("--database", "sqlite:none.db"), 2, "`liqctl watch` creates it"),
         (("drop", FIRST, "--database", "sqlite:none.db"), 2, "`liqctl watch` creates it"),
     ],
@@ -174,7 +181,46 @@ def test_what_cannot_be_done_is_said_in_one_line(store, tmp_path, arguments, cod
     assert words in result.stderr
     assert result.stderr.count("\n") == 1
     assert set(orders(store).values()) == {None}
+    assert store.exclusions() == []
     assert not (tmp_path / "none.db").exists()
+
+
+def test_any_position_can_be_excluded_for_a_while_with_a_reason(store):
+    told = run("queue", "exclude", ABSENT, "--for", "2h", "--reason", "owner asked")
+
+    assert told.exit_code == 0
+    assert told.stdout == f"{ABSENT} is excluded for 2 h: owner asked\n"
+    (held,) = store.exclusions()
+    assert (held.position, held.reason) == (ABSENT, "owner asked")
+    assert held.until_ms == held.since_ms + 7_200_000
+    *_, heading, row, counts = run("queue").stdout.splitlines()
+    assert heading.split() == ["excluded", "reason", "time", "left", "since"]
+    assert re.fullmatch(rf"{ABSENT} +owner asked +1 h 59 min +\d s ago", row.strip())
+    assert counts == "1 waiting, 1 in flight, 1 quarantined, 1 excluded"
+    (listing,) = answers("queue")
+    (excluded,) = listing["excluded"]
+    assert 7_100_000 < excluded.pop("left_ms") <= 7_200_000
+    assert excluded.pop("since_ms") == held.since_ms
+    assert excluded == {"position": ABSENT, "reason": "owner asked"}
+
+
+def test_an_exclusion_without_a_time_lasts_until_it_is_taken_back(store):
+    (answer,) = answers("queue", "exclude", SECOND)
+    assert (answer["type"], answer["order"], answer["position"]) == ("order", "exclude", SECOND)
+    assert "until included" in run("queue").stdout
+
+    assert run("queue", "include", SECOND).stdout == f"{SECOND} is no longer excluded\n"
+
+    assert store.exclusions() == []
+    assert run("queue", "include", SECOND).exit_code == 1
+
+
+def test_an_exclusion_that_has_run_out_is_not_shown(store):
+    store.exclude(Exclusion(position=FIRST, reason="old", since_ms=1, until_ms=now_ms() - 1))
+
+    (listing,) = answers("queue")
+
+    assert listing["excluded"] == []
 
 
 def test_the_help_has_examples_of_both_orders():
