@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
-SOAK_SECONDS ?= 3600
+SOAK_MINUTES ?= 120
 
 # pyright would look for a newer release of itself on the network.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
@@ -38,8 +38,10 @@ fix: .venv/.dev completions  ## repair what the checks can repair by themselves
 bench: .venv/.run  ## measure on this machine, each figure beside a rival
 	$(BIN)/python -m liqctl bench
 
-soak: .venv/.run  ## run the keeper on an embedded chain for an hour (SOAK_SECONDS)
-	$(BIN)/python -m liqctl watch --localnet --positions 2000 --duration $(SOAK_SECONDS) --json
+soak: .venv/.dev  ## run what a release runs (SOAK_MINUTES, two hours) and note its figures
+	@mkdir -p build
+	$(BIN)/python -m tests.soak --minutes $(SOAK_MINUTES) --out build/soak.jsonl
+	$(BIN)/python -m tests.reliability --figures build/soak.jsonl
 
 completions: .venv/.run  ## write the completion scripts of all shells
 	_LIQCTL_COMPLETE=source_bash $(BIN)/python -m liqctl > completions/liqctl.bash

@@ -299,6 +299,10 @@ class Store(Protocol):
         """Set an order on an existing row; False when there is none."""
         ...
 
+    def version(self) -> int:
+        """Return a number that is another one after a commit of another connection."""
+        ...
+
     def take_orders(self, now_ms: int) -> list[QueueRow]:
         """Return rows with an order and carry out what outlasts the rows, in one commit.
 

@@ -37,6 +37,8 @@ PARTS = {
     "power": "losses of power, on a modelled disk",
     "io": "an error at the N-th operation of the disk, for every N",
     "fuzz": "spoiled inputs to every decoder",
+    "canary": "rounds of the search for secrets through every artefact",
+    "daemon": "seconds of the daemon on an embedded chain of 2,000 positions",
 }
 # Of a run's line; the others are told by the run itself.
 NO_FIGURES = {"type", "part", "examples", "bad_seeds", "codes", "survivors", "fault_edges"}

@@ -1,13 +1,14 @@
-"""What a release runs for an hour: crashes, losses of power, failing disks, spoiled input.
+"""What a release runs: simulated seeds, mutants, crashes, losses of power, failing disks, fuzz.
 
-`python -m tests.soak --minutes 60 --only kills --only fuzz`: one line of JSON for each part, with
-its figures. Every part goes on until it has reached its target or its share of the time is over.
-The exit code is 1 if there was any violation.
+`python -m tests.soak --minutes 120 --only sim --only kills`: one line of JSON for each part, with
+its figures. Every part goes on until it has reached its target or its share of the time is over;
+of two hours the simulator has one. The exit code is 1 if there was any violation.
 """
 
 import argparse
 import json
 import math
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -17,7 +18,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from multiprocessing import get_context
+from pathlib import Path
 
+from liqctl.sim.mutants import MUTANTS
+from liqctl.sim.mutants.hunt import hunt
+from liqctl.sim.report import Run
+from liqctl.sim.seed import run_seed
 from tests.crash.io_errors import fail_everywhere
 from tests.crash.kill_loop import kill_again_and_again
 from tests.crash.power import lose_power
@@ -26,7 +32,10 @@ from tests.crash.workload import CHECKPOINT_PAGES
 from tests.fuzz.run import fuzz
 from tests.fuzz.targets import RAISING, TARGETS
 
+Figures = dict[str, object]
 VIOLATIONS_SHOWN = 20
+SEEDS_A_BATCH = 25
+MUTANT_SEEDS = 1_000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -75,6 +84,49 @@ def spoiled(seed: int) -> Batch:
     return Batch(cycles=found.inputs.total(), violations=found.failures, counts=counts)
 
 
+def simulated(batch: int) -> Batch:
+    run = Run()
+    for seed in range(batch * SEEDS_A_BATCH, (batch + 1) * SEEDS_A_BATCH):
+        run.add(run_seed(seed))
+    counts = Counter({**run.counts, "faults": run.faults.total()})
+    counts.update({f"fault_{kind}": count for kind, count in run.faults.items()})
+    counts["simulated_s"] = round(run.simulated_s)
+    return Batch(cycles=run.seeds, violations=[str(each) for each in run.violations], counts=counts)
+
+
+def mutated(name: str) -> Batch:
+    found = hunt(name, range(1, MUTANT_SEEDS + 1))
+    survived = [] if found.killed else [f"SURVIVED {name}: {found.seeds} seeds"]
+    return Batch(cycles=1, violations=survived, counts=Counter({"seeds": found.seeds}))
+
+
+def daemon(seconds: int) -> Batch:
+    command = ("watch", "--localnet", "--positions", "2000", "--duration", str(seconds), "--json")
+    done = subprocess.run(
+        [sys.executable, "-m", "liqctl", *command], capture_output=True, text=True, check=False
+    )
+    last = done.stdout.splitlines()[-1] if done.stdout else "no output"
+    counts: Counter[str] = Counter()
+    if done.returncode == 0:
+        summary = json.loads(last)
+        counts.update({name: summary[name] for name in ("liquidated_full", "liquidated_partial")})
+    return Batch(cycles=seconds, violations=[] if done.returncode == 0 else [last], counts=counts)
+
+
+def canaries(rounds: int) -> Batch:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.canary", str(rounds)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if not done.stdout:
+        return Batch(cycles=0, violations=[done.stderr[-400:] or "no output"])
+    found = json.loads(done.stdout)
+    counts = Counter({name: found[name] for name in ("artefacts", "bytes")})
+    return Batch(cycles=found["rounds"], violations=found["hits"], counts=counts)
+
+
 def _seeded(batch: Callable[[int], Batch], first: int) -> Iterator[Callable[[], Batch]]:
     seed = first
     while True:
@@ -82,18 +134,27 @@ def _seeded(batch: Callable[[int], Batch], first: int) -> Iterator[Callable[[], 
         seed += 1
 
 
-# Of the disk errors there are three workloads, each on an old and on a new database.
+# Shares are minutes of two hours. Of the disk errors there are three workloads, each on an old and
+# on a new database; the simulator's first batch holds the seeds 0 to 24.
 PARTS = {
-    "kills": Part(target=1_000, share=50, batches=partial(_seeded, kills)),
-    "power": Part(target=20_000, share=15, batches=partial(_seeded, power)),
-    "io": Part(
-        target=math.inf, share=10, batches=lambda seed: islice(_seeded(disk_errors, seed), 6)
+    "sim": Part(target=20_000, share=60, batches=partial(_seeded, simulated)),
+    "mutants": Part(
+        target=math.inf,
+        share=18,
+        batches=lambda _: iter([partial(mutated, name) for name in MUTANTS]),
     ),
-    "fuzz": Part(target=20_000_000, share=25, batches=partial(_seeded, spoiled)),
+    "kills": Part(target=1_000, share=17, batches=partial(_seeded, kills)),
+    "power": Part(target=20_000, share=4, batches=partial(_seeded, power)),
+    "io": Part(
+        target=math.inf, share=3, batches=lambda seed: islice(_seeded(disk_errors, seed), 6)
+    ),
+    "fuzz": Part(target=20_000_000, share=11, batches=partial(_seeded, spoiled)),
+    "canary": Part(target=3, share=2, batches=lambda _: iter([partial(canaries, 3)])),
+    "daemon": Part(target=300, share=5, batches=lambda _: iter([partial(daemon, 300)])),
 }
 
 
-def run(part: Part, seconds: float, seed: int, processes: int) -> dict[str, object]:
+def run(part: Part, seconds: float, seed: int, processes: int) -> Figures:
     """Return the figures of a part that had so much time, on so many processes."""
     started = time.monotonic()
     total = Batch(cycles=0)
@@ -147,26 +208,31 @@ def _add(total: Batch, batch: Batch) -> None:
     total.counts += batch.counts
 
 
-def soak(names: Sequence[str], minutes: float, seed: int, processes: int) -> bool:
-    """Run the parts one after another and print their figures; whether nothing was violated."""
-    clean = True
+def soak(names: Sequence[str], minutes: float, seed: int, processes: int) -> Iterator[Figures]:
+    """Run the parts one after another and yield the figures of each."""
     shares = sum(PARTS[name].share for name in names)
     for name in names:
         seconds = 60 * minutes * PARTS[name].share / shares
-        figures = run(PARTS[name], seconds, seed, processes)
-        print(json.dumps({"part": name, "seed": seed, **figures}), flush=True)  # noqa: T201 - a script
-        clean = clean and not figures["violations"]
-    return clean
+        yield {"part": name, "seed": seed, **run(PARTS[name], seconds, seed, processes)}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--minutes", type=float, default=120)
     parser.add_argument("--only", action="append", choices=sorted(PARTS))
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--out", type=Path, help="append the lines to a file as well")
     given = parser.parse_args()
-    return 0 if soak(given.only or [*PARTS], given.minutes, given.seed, given.processes) else 1
+    clean = True
+    for figures in soak(given.only or [*PARTS], given.minutes, given.seed, given.processes):
+        line = json.dumps(figures)
+        print(line, flush=True)  # noqa: T201 - a script
+        if given.out is not None:
+            with given.out.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        clean = clean and not figures["violations"]
+    return 0 if clean else 1
 
 
 if __name__ == "__main__":

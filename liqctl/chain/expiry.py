@@ -104,6 +104,8 @@ async def _absence(endpoints: Sequence[Chain], attempt: Attempt) -> _Absence:
     for one in endpoints:
         try:
             epoch = await _finalized_past_validity(one, attempt)
+            # Asked before and after what rests on it: behind one address nodes come and go.
+            await _history_reaches(one, attempt)
             return _Absence(
                 endpoint=one,
                 epoch=epoch,

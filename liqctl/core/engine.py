@@ -35,6 +35,7 @@ from liqctl.core.queue import NEVER_MS, Queue
 from liqctl.core.record import DROPPED, Exclusion, QueueOrder
 
 JUMP_BPS_MAX = 1_000
+FOREIGN = frozenset({Refusal.WRONG_OWNER, Refusal.WRONG_DISCRIMINATOR})
 # What the position itself is to blame for; money that was paid in vain counts as well.
 OWN_FAULTS = frozenset(
     {Cause.NONE, Cause.SETUP, Cause.LAYOUT, Cause.RETRY, Cause.BUG, Cause.EXPIRED}
@@ -384,7 +385,8 @@ class Engine:
     def _lose(self, seen: Seen) -> list[Notice]:
         """Forget a position that closed; count one that turned undecodable as unknown.
 
-        A price account is no position: what it spoils is counted with its market's positions.
+        A price account is no position: what it spoils is counted with its market's positions. An
+        account of another program, or of another kind, is none either.
         """
         address = seen.address
         position = self._positions.pop(address, None)
@@ -395,7 +397,7 @@ class Engine:
         reason = "gone"
         if isinstance(seen.value, Undecodable):
             reason = seen.value.reason.value
-            if address not in self._markets_of:
+            if address not in self._markets_of and seen.value.reason not in FOREIGN:
                 self._undecodable[address] = reason
         removed = self.queue.remove(address)
         return [Dequeued(position=address, reason=reason)] if removed else []

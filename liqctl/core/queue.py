@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from liqctl.core.record import QueueState
 
 NEVER_MS = 2**63 - 1
+Urgency = tuple[float, int, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +50,8 @@ class Queue:
         self._capacity = capacity
         self._pacing = pacing or Pacing()
         self._entries: dict[str, Entry] = {}
-        self._heap: list[tuple[float, int, str]] = []
+        self._heap: list[Urgency] = []
+        self._worst: list[_LeastUrgent] = []
         self.evicted = 0
 
     def __len__(self) -> int:
@@ -101,7 +103,7 @@ class Queue:
 
     def take(self, now_ms: int) -> Entry | None:
         """Return the most urgent candidate whose time has come and put it in flight."""
-        waiting: list[tuple[float, int, str]] = []
+        waiting: list[Urgency] = []
         taken = None
         while self._heap and taken is None:
             key = heapq.heappop(self._heap)
@@ -192,20 +194,47 @@ class Queue:
 
     def _store(self, entry: Entry) -> None:
         self._entries[entry.position] = entry
-        heapq.heappush(self._heap, _urgency(entry))
+        key = _urgency(entry)
+        heapq.heappush(self._heap, key)
+        heapq.heappush(self._worst, _LeastUrgent(key))
         if len(self._heap) > 2 * len(self._entries) + 64:
             self._heap = [_urgency(e) for e in self._entries.values()]
             heapq.heapify(self._heap)
+        if len(self._worst) > 2 * len(self._entries) + 64:
+            self._worst = [_LeastUrgent(_urgency(e)) for e in self._entries.values()]
+            heapq.heapify(self._worst)
 
     def _evict_for(self, new: Entry) -> bool:
-        idle = [e for e in self._entries.values() if e.state is not QueueState.IN_FLIGHT]
-        worst = max(idle, key=_urgency, default=None)
-        if worst is None or _urgency(worst) <= _urgency(new):
-            return False
-        del self._entries[worst.position]
-        self.evicted += 1
-        return True
+        """Drop the least urgent candidate that is not in flight, if the new one is more urgent."""
+        in_flight: list[_LeastUrgent] = []
+        evicted = False
+        while self._worst:
+            least = self._worst[0]
+            entry = self._entries.get(least.key[2])
+            if entry is None or _urgency(entry) != least.key:
+                heapq.heappop(self._worst)
+            elif entry.state is QueueState.IN_FLIGHT:
+                in_flight.append(heapq.heappop(self._worst))
+            else:
+                evicted = _urgency(new) < least.key
+                break
+        if evicted:
+            del self._entries[heapq.heappop(self._worst).key[2]]
+            self.evicted += 1
+        for each in in_flight:
+            heapq.heappush(self._worst, each)
+        return evicted
 
 
-def _urgency(entry: Entry) -> tuple[float, int, str]:
+@dataclass(frozen=True, slots=True)
+class _LeastUrgent:
+    """A key that sorts the other way round."""
+
+    key: Urgency
+
+    def __lt__(self, other: "_LeastUrgent") -> bool:
+        return other.key < self.key
+
+
+def _urgency(entry: Entry) -> Urgency:
     return entry.health, -entry.size, entry.position

@@ -14,6 +14,8 @@ log = structlog.get_logger(__name__)
 
 KILL_SWITCH = "kill_switch"
 STOP_FILE = "STOP"
+# The row's word, when it was written, and whether the file is there.
+Switch = tuple[str | None, int, bool]
 
 
 class Holds:
@@ -45,7 +47,14 @@ class Holds:
         Raises:
             StoreError: the store cannot be read; what was known stays.
         """
-        found = await self._context.store.run(_read, self._context.store.store, self._stop_file)
+        self.note(await self._context.store.run(self.read, self._context.store.store))
+
+    def read(self, store: Store) -> Switch:
+        """Return what row and file say now; for the store's own thread."""
+        return _read(store, self._stop_file)
+
+    def note(self, found: Switch) -> None:
+        """Take in what `read` returned."""
         before = self._switch
         row, written_ms, file_is_there = found
         # Rows are compared with one another: the clocks of who wrote them may differ from ours.
@@ -103,7 +112,7 @@ def write_switch(store: Store, now_ms: int, *, stop: bool) -> None:
     store.put_state(KILL_SWITCH, json.dumps("stop" if stop else "run"), now_ms)
 
 
-def _read(store: Store, stop_file: Path | None) -> tuple[str | None, int, bool]:
+def _read(store: Store, stop_file: Path | None) -> Switch:
     row = store.state(KILL_SWITCH)
     there = stop_file is not None and stop_file.exists()
     return (None, 0, there) if row is None else (json.loads(row[0]), row[1], there)

@@ -36,7 +36,7 @@ from liqctl.keeper.draft import Drafter, Fees
 from liqctl.keeper.executor import Executor
 from liqctl.keeper.feeds import Feeds, Intervals
 from liqctl.keeper.gate import Gate
-from liqctl.keeper.holds import Holds
+from liqctl.keeper.holds import Holds, Switch
 from liqctl.keeper.mailbox import Mailbox
 from liqctl.keeper.recorder import Recorder
 from liqctl.keeper.settle import Settler
@@ -132,6 +132,7 @@ class Keeper:
         )
         self.recorder = Recorder(context, self.engine, lambda: self.status().as_json())
         self._insurance_s = tuning.intervals.insurance_ms / 1_000
+        self._orders_version: int | None = None
         self._working: set[str] = set()
         self._workers: set[asyncio.Task[None]] = set()
         self._started_ns = context.clock.monotonic_ns()
@@ -348,10 +349,16 @@ class Keeper:
                 self.recorder.counts["store_errors"] += 1
 
     async def _apply_orders(self) -> None:
-        await self.holds.look()
-        store = self._context.store
-        now_ms = self._context.clock.unix_ms()
-        rows, exclusions = await store.run(_orders, store.store, now_ms)
+        """Do what others wrote since the last look; the kill switch counts whatever else fails."""
+        store, now_ms = self._context.store, self._context.clock.unix_ms()
+        known = self._orders_version
+        switch, orders = await store.run(_look, store.store, self.holds, known, now_ms)
+        self.holds.note(switch)
+        if isinstance(orders, StoreError):
+            raise orders
+        if orders is None:
+            return
+        self._orders_version, rows, exclusions = orders
         for row in rows:
             if row.order is not None:
                 self.mailbox.put(Ordered(position=row.position, order=row.order))
@@ -363,8 +370,21 @@ class Keeper:
             self.recorder.sample_fund()
 
 
-def _orders(store: Store, now_ms: int) -> tuple[list[QueueRow], list[Exclusion]]:
-    return store.take_orders(now_ms), store.exclusions()
+Orders = tuple[int, list[QueueRow], list[Exclusion]]
+
+
+def _look(
+    store: Store, holds: Holds, known_version: int | None, now_ms: int
+) -> tuple[Switch, Orders | StoreError | None]:
+    """Return the switch, and the orders unless nobody has written since that version."""
+    switch = holds.read(store)
+    try:
+        version = store.version()
+        if version == known_version:
+            return switch, None
+        return switch, (version, store.take_orders(now_ms), store.exclusions())
+    except StoreError as error:
+        return switch, error
 
 
 def _cause_of(error: LiqctlError) -> Cause:

@@ -1,6 +1,7 @@
 """Checkers of what was seen while keepers ran: balance, profit, generations, ears, knowledge."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import ClassVar
@@ -13,6 +14,7 @@ from liqctl.sim.journal import LIVE
 DEAF_S_MAX = 18.0
 FORGOTTEN_S = 75.0
 SAME_LIFE_MS = 100
+UNHEARD_MAX = 15
 EXCLUSION_S_MAX = 2.0
 # Prices move between the decision and the block that is asked.
 WORTH_TOLERANCE_PERMILLE = 900
@@ -100,14 +102,20 @@ class Exclusions:
 
 
 class Impatience:
-    """I19: an endpoint that asks for a pause gets it."""
+    """I19: an endpoint that asks for a pause gets it.
+
+    Now and then the asking does not reach the keeper: the link was mute, the keeper was stopped,
+    or it had broken off the call.
+    """
 
     code: ClassVar[str] = "RATE"
 
     def check(self, evidence: Evidence) -> Iterator[Found]:
-        """Yield calls that came within the pause."""
-        for at_s, keeper, node, left_s in evidence.impatient:
-            yield Found(text=f"{keeper} asked {node} {left_s:.1f} s before it might", at_s=at_s)
+        """Yield keepers that went on calling within the pauses."""
+        calls = Counter((keeper, node) for _, keeper, node, _ in evidence.impatient)
+        for (keeper, node), count in sorted(calls.items()):
+            if count > UNHEARD_MAX:
+                yield Found(text=f"{keeper} called {node} {count} times while asked not to")
 
 
 class Deafness:

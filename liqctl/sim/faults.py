@@ -22,6 +22,9 @@ READS = frozenset(
         "last_seq",
         "totals",
         "insurance_history",
+        "unpriced_attempts",
+        "version",
+        "exclusions",
     }
 )
 COMMIT_UNKNOWN = "commit_unknown"

@@ -134,6 +134,7 @@ def _cluster_config(swarm: Swarm) -> ClusterConfig:
     faults = swarm.cluster
     return ClusterConfig(
         window_blocks=swarm.window_blocks,
+        finalize_blocks=swarm.finalize_blocks,
         skipped=faults.skipped_slot,
         dropped=faults.dropped,
         late=faults.late,

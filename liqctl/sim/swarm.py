@@ -128,6 +128,7 @@ class Swarm:
     endpoints: int
     positions: int
     window_blocks: int
+    finalize_blocks: int = FINAL_BLOCKS
     chaos_s: float
     check_interval_ms: int
     settle_ms: int
@@ -143,7 +144,7 @@ class Swarm:
     @property
     def window_s(self) -> float:
         """How long it takes at most until an attempt can be proven expired."""
-        blocks = self.window_blocks + FINAL_BLOCKS + 3
+        blocks = self.window_blocks + self.finalize_blocks + 3
         return blocks * SLOT_MS / 1_000 / (1.0 - self.cluster.skipped_slot)
 
     @property
@@ -159,7 +160,7 @@ class Swarm:
     @property
     def behind_s(self) -> float:
         """How old at most a node's newest confirmed block is, on its own fork or lagging."""
-        strayed = STRAY_BLOCKS + FINAL_BLOCKS if self.node.minority else 0
+        strayed = STRAY_BLOCKS + self.finalize_blocks if self.node.minority else 0
         blocks = max(*self.node.lag_blocks, strayed, 0)
         return blocks * SLOT_MS / 1_000 / (1.0 - self.cluster.skipped_slot)
 

@@ -112,6 +112,7 @@ class MemoryStore:
         self._failures: list[FailureRow] = []
         self._events: list[EventRow] = []
         self._last_seq = 0
+        self._versions = 0
         self._samples: list[InsuranceSample] = []
         self._queue: dict[str, QueueRow] = {}
         self._exclusions: dict[str, Exclusion] = {}
@@ -396,6 +397,11 @@ class MemoryStore:
             return False
         self._queue[position] = replace(self._queue[position], order=order)
         return True
+
+    def version(self) -> int:
+        """Return another number each time: all writers share the one connection."""
+        self._versions += 1
+        return self._versions
 
     def take_orders(self, now_ms: int) -> list[QueueRow]:
         """Return rows with an order and carry out what outlasts the rows, or nothing of it."""

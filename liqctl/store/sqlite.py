@@ -344,6 +344,11 @@ class SqliteStore:
         with self._writing() as db:
             return bool(self._sql.set_order(db, position=position, order=order))
 
+    def version(self) -> int:
+        """Return a number that is another one after a commit of another connection."""
+        with self._reading() as db:
+            return int(db.execute("PRAGMA data_version").fetchone()[0])
+
     def take_orders(self, now_ms: int) -> list[QueueRow]:
         """Return rows with an order and carry out what outlasts the rows, in one commit."""
         with self._reading() as db:

@@ -299,10 +299,10 @@ def _position(account: Account) -> Decoded:
     record = read_position(blob)
     if record.side not in {LONG, SHORT}:
         return _undecodable(Refusal.ABSURD_VALUE, f"Position: side {record.side}")
-    return position_of(account.address, record)
+    return _position_of(account.address, record)
 
 
-def position_of(address: str, record: PositionRecord) -> Position:
+def _position_of(address: str, record: PositionRecord) -> Position:
     """Return a record as a position; a position opened anew has another opening time.
 
     Verdicts come from the record; the size beside it stays within what the store can keep.

@@ -95,7 +95,7 @@ class Judge:
         """Return the verdict; total, never an error."""
         record = record_of(position)
         try:
-            context = self._context(position, view, now_s)
+            context = self._context(position, record, view, now_s)
             terms = context.terms
             gain = gain_of(record, terms, settling=False)
             leverage = leverage_bps(record, margin_usd(record, gain))
@@ -144,17 +144,19 @@ class Judge:
         value = value_at(view, custody.oracle.account)
         return source_in_view(custody.oracle, value, self._program_id)
 
-    def _context(self, position: Position, view: Mapping[str, Seen], now_s: int) -> _Context:
+    def _context(
+        self, position: Position, record: PositionRecord, view: Mapping[str, Seen], now_s: int
+    ) -> _Context:
         """Return what the verdict rests on beside the position.
 
         Raises:
             Refused: the first reason why there is no verdict.
         """
-        pair = (position.market, record_of(position).collateral_custody)
+        pair = (position.market, record.collateral_custody)
         known = self._known.get(pair)
         if known is None or not known.holds(view, now_s):
             known = self._known[pair] = self._built(position, view, now_s)
-        if record_of(position).pool != known.pool:
+        if record.pool != known.pool:
             raise Refused(None, "other_pool")
         return known
 

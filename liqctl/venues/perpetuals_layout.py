@@ -176,11 +176,11 @@ def read_position(blob: bytes) -> PositionRecord:
         Unreadable: with the code of the error that the program would report.
     """
     _demand_kind(blob, "Position", POSITION.size)
-    values = POSITION.packer.unpack_from(blob, DISCRIMINATOR_SIZE)
+    values = list(POSITION.packer.unpack_from(blob, DISCRIMINATOR_SIZE))
     if values[6] > SHORT:
         raise Unreadable(NOT_DESERIALIZED, f"side {values[6]}")
-    snapshot = int.from_bytes(values[13], "little")
-    return PositionRecord._make((*values[:13], snapshot, *values[14:]))
+    values[13] = int.from_bytes(values[13], "little")
+    return PositionRecord._make(values)
 
 
 def read_custody(blob: bytes) -> CustodyRecord:

@@ -100,6 +100,7 @@ async def test_all_conditions_together_are_a_proof_that_keeps_every_answer():
     }
     assert rpc.calls == [
         ("getEpochInfo", [{"commitment": "finalized", "minContextSlot": CTX0}]),
+        ("getFirstAvailableBlock", []),
         ("isBlockhashValid", [ADDRESSES[1], {"commitment": "finalized", "minContextSlot": SLOT_F}]),
         ("getSignatureStatuses", [[SIGNATURE], {"searchTransactionHistory": True}]),
         (
@@ -165,6 +166,12 @@ async def test_only_a_signed_or_sent_attempt_can_be_proven_expired(state):
 
     assert await prove_expiry(Chain(rpc), replace(ATTEMPT, state=state)) is None
     assert rpc.calls == []
+
+
+async def test_a_history_that_begins_too_late_either_before_or_after_is_no_proof():
+    for pruned in ((CTX0 + 1, CTX0), (CTX0, CTX0 + 1)):
+        proof, _ = await proof_of(getFirstAvailableBlock=pruned)
+        assert proof is None
 
 
 async def test_a_signed_attempt_that_was_never_sent_takes_the_same_proof():
@@ -246,7 +253,8 @@ async def test_a_second_endpoint_confirms_that_the_status_is_unknown():
         "status_context_slot": SLOT_F + 3,
     }
     assert kept["endpoints_left_out"] == []
-    assert [method for method, _ in first.calls] == list(GOOD)
+    epoch, *others = GOOD
+    assert [method for method, _ in first.calls] == [epoch, "getFirstAvailableBlock", *others]
     assert second.calls == [
         ("getSignatureStatuses", [[SIGNATURE], {"searchTransactionHistory": True}])
     ]

@@ -90,6 +90,24 @@ def test_empty_position_data_means_that_there_is_no_position(tmp_path):
     assert check(tmp_path, document).returncode == 0
 
 
+@pytest.mark.parametrize("paying, disagree", [(True, 0), (False, 1)])
+def test_a_token_account_that_held_too_little_is_believed_where_tokens_are_paid(
+    tmp_path, paying, disagree
+):
+    paid = [one["expect"]["liquidate"].get("user") for one in GOLDEN["vectors"]]
+    number = next(n for n, user in enumerate(paid) if user is not None and (user > 0) == paying)
+    vector = copy.deepcopy(GOLDEN["vectors"][number])
+    vector["expect"]["liquidate"] = {
+        "ok": False,
+        "err": ["custom program error: 0x1"],
+        "code": ["1"],
+    }
+
+    found = check(tmp_path, GOLDEN | {"vectors": [vector]})
+
+    assert json.loads(found.stdout.splitlines()[-1])["disagree"] == disagree
+
+
 @pytest.mark.parametrize(
     "document, word",
     [

@@ -489,3 +489,14 @@ def test_a_price_that_jumped_is_told_until_a_later_one_agrees():
 
     one.apply(seen(3, p=price(41, published=1_002)), 0)
     assert not one.price_jumped(one.view)
+
+
+def test_an_account_of_others_that_a_node_listed_is_not_counted_once_it_is_read():
+    one = engine(position("a", 90), at=80)
+    listed = Undecodable(reason=Refusal.MALFORMED, detail="not what was asked for")
+    one.apply(seen(2, b=listed), 0)
+    assert one.coverage().unknown == {"malformed": 1}
+
+    one.apply(seen(3, b=Undecodable(reason=Refusal.WRONG_OWNER, detail="")), 0)
+
+    assert (one.coverage().positions, one.coverage().unknown) == (1, {})

@@ -248,3 +248,30 @@ def test_waits_and_tries_are_counted_apart():
     entry = queue.get("a")
     assert entry is not None
     assert (entry.tries, entry.waits, entry.next_try_ms) == (1, 2, 1_000)
+
+
+@given(
+    healths=st.lists(st.integers(0, 50), min_size=1, max_size=60),
+    capacity=st.integers(1, 8),
+    taken=st.integers(0, 3),
+)
+def test_a_full_queue_keeps_the_most_urgent_of_what_is_not_in_flight(healths, capacity, taken):
+    queue, flying = Queue(capacity=capacity), set()
+    held: dict[str, int] = {}
+    for number, health in enumerate(healths):
+        name = f"p{number}"
+        if number == taken and (entry := queue.take(0)) is not None:
+            flying.add(entry.position)
+        idle = {p: h for p, h in held.items() if p not in flying}
+        kept = put(queue, name, float(health))
+        if len(held) < capacity:
+            assert kept
+        else:
+            worst = max(idle, key=lambda p: (idle[p], -1, p), default=None)
+            better = worst is not None and (health, -1, name) < (idle[worst], -1, worst)
+            assert kept is better
+            if better and worst is not None:
+                del held[worst]
+        if kept:
+            held[name] = health
+        assert set(queue.positions()) == set(held)

@@ -86,7 +86,9 @@ def test_an_attempt_on_an_excluded_position_is_found(at_s, path, expected):
 
 
 def test_a_call_within_the_pause_that_a_node_asked_for_is_found():
-    assert codes(evidence(impatient=[(3.0, "keeper0", "node0", 1.5)])) == {"RATE"}
+    early = [(float(second), "keeper0", "node0", 1.5) for second in range(16)]
+    assert codes(evidence(impatient=early)) == {"RATE"}
+    assert codes(evidence(impatient=early[1:])) == set()
 
 
 def test_a_stream_that_stays_half_open_is_found():

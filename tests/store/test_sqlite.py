@@ -22,3 +22,16 @@ class TestSqliteStoreInMemory(StoreContract):
         store = open_store("sqlite::memory:")
         yield store
         store.close()
+
+
+def test_the_version_is_another_one_after_a_commit_of_somebody_else_alone(tmp_path):
+    one, other = (open_store(f"sqlite:{tmp_path / 'k.db'}") for _ in range(2))
+    before = one.version()
+    one.put_state("x", "1", 1)
+    assert one.version() == before
+
+    other.put_state("x", "2", 2)
+
+    assert one.version() != before
+    one.close()
+    other.close()

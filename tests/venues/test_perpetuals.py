@@ -575,12 +575,12 @@ def test_the_layouts_are_those_of_the_published_idl():
         assert roles[0] == roles[1]
 
 
-def test_ten_thousand_positions_are_decoded_and_judged_in_a_third_of_a_second():
+def test_five_thousand_positions_are_decoded_and_judged_in_a_seventh_of_a_second():
     planted = Planted(VECTORS[LONG])
     view = view_of(planted)
     position = accounts_of(planted)[0]
     accounts = []
-    for number in range(10_000):
+    for number in range(5_000):
         planted.put("position", "Q", 161, 10**12 + number * 10**6)
         planted.put("position", "Q", 177, 10**11 if number % 20 else 10**9)
         address = f"position {number}"
@@ -588,11 +588,12 @@ def test_ten_thousand_positions_are_decoded_and_judged_in_a_third_of_a_second():
 
     def scan():
         began = time.process_time()
-        found = [VENUE.assess(VENUE.decode(one), view, planted.now) for one in accounts]
+        decoded = [one for one in map(VENUE.decode, accounts) if isinstance(one, Position)]
+        found = [VENUE.assess(one, view, planted.now) for one in decoded]
         return time.process_time() - began, sum(one.liquidatable is True for one in found)
 
-    rounds = [scan() for _ in range(5)]
+    rounds = [scan() for _ in range(10)]
 
-    assert rounds[0][1] == 500
+    assert rounds[0][1] == 250
     # 100,000 in under 3 s on one core; the best round is the one that nobody disturbed.
-    assert min(seconds for seconds, _ in rounds) < 0.3
+    assert min(seconds for seconds, _ in rounds) < 0.15

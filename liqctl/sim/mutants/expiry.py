@@ -15,7 +15,7 @@ from liqctl.sim.mutants.registry import Mutant, Patches
 from liqctl.sim.mutants.worlds import world
 from liqctl.sim.swarm import ClusterFaults, MarketFaults, NodeFaults
 
-AGES = 2**62
+PAST_ALL = 2**62
 PATIENCE_MS = 10_000
 
 
@@ -29,6 +29,11 @@ async def believed(_chain: Chain, attempt: Attempt) -> expiry.Proof:
     )
 
 
+def no_proof(patches: Patches) -> None:
+    """Call an attempt expired when a look has a finalized height past validity and no status."""
+    patches.set(settle, "prove_expiry", believed)
+
+
 def silence_is_expiry(patches: Patches) -> None:
     """Call an attempt expired once it was not seen for ten seconds."""
     first: dict[str, int] = {}
@@ -36,17 +41,17 @@ def silence_is_expiry(patches: Patches) -> None:
     async def follow(self: Part, live: Part, status: Part, _height: int) -> None:
         now_ms = self._context.steady.ms()
         waited_ms = now_ms - first.setdefault(live.attempt.signature, now_ms)
-        await before(self, live, status, AGES if waited_ms > PATIENCE_MS else 0)
+        await before(self, live, status, PAST_ALL if waited_ms > PATIENCE_MS else 0)
 
     before = patches.set(settle.Settler, "_follow", follow)
-    patches.set(settle, "prove_expiry", believed)
+    no_proof(patches)
 
 
 def _ask_at_once(patches: Patches) -> None:
     """Look for the proof at every look that finds no status."""
 
     async def follow(self: Part, live: Part, status: Part, _height: int) -> None:
-        await before(self, live, status, AGES)
+        await before(self, live, status, PAST_ALL)
 
     before = patches.set(settle.Settler, "_follow", follow)
 
@@ -62,7 +67,7 @@ def _hash_alone(patches: Patches) -> None:
 
 def _two_nodes(patches: Patches) -> None:
     LAYERS["one"](patches)
-    patches.set(settle, "prove_expiry", believed)
+    no_proof(patches)
 
 
 def _one_block_early(patches: Patches) -> None:
@@ -100,16 +105,7 @@ def _status_first(patches: Patches) -> None:
         except RpcError:
             self.counts["rpc_errors"] += 1
 
-    async def prove(chain: Chain, attempt: Attempt) -> expiry.Proof | None:
-        answer = await chain.statuses([attempt.signature])
-        if answer.statuses[0] is not None:
-            return None
-        epoch = await chain.epoch_info(Commitment.FINALIZED)
-        past = epoch.block_height > attempt.last_valid_block_height
-        return await believed(chain, attempt) if past else None
-
     patches.set(settle.Settler, "settle_once", settle_once)
-    patches.set(settle, "prove_expiry", prove)
 
 
 def _any_context(patches: Patches) -> None:
@@ -244,15 +240,15 @@ EXPIRY: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="M12",
-        text="the status is asked before the height; nothing else is",
+        text="the status is asked before the height; slow nodes, finality in 4 blocks, no proof beyond",
         caught_by=("DOUBLE",),
         patch=_status_first,
-        unmask=without("E2", "E4", "E5", "second"),
+        unmask=all_of(closes_little, no_proof),
         swarm=world(
             cluster=LATE,
-            node=NodeFaults(lag_blocks=(0, 40), delay_ms_max=4_000.0),
+            node=NodeFaults(delay_ms_max=4_000.0),
             market=SLOWLY,
-            window_blocks=60,
+            finalize_blocks=4,
         ),
     ),
     Mutant(

@@ -99,7 +99,6 @@ def _always(name: str, answer: Callable[[int], int]) -> Patch:
 
 LAYERS: Mapping[str, Patch] = {
     "E2": _always("_blockhash_invalid", lambda slot: slot),
-    "E3": _always("_status_unknown", lambda slot: slot),
     "E4": _always("_absent_from_history", lambda _: 0),
     "E5": _always("_history_reaches", lambda _: 0),
     "second": _no_second_endpoint,
@@ -107,7 +106,7 @@ LAYERS: Mapping[str, Patch] = {
     "others": _asked_of(0, 0, proven_by=slice(1)),
     "search": asked("getSignatureStatuses", lambda params: params[:1]),
 }
-"""Of the expiry proof: its conditions, that a second endpoint confirms E3 (`second`), that all of
+"""Of the expiry proof: conditions, that a second endpoint confirms E3 (`second`), that all of
 them are asked of one endpoint (`one`: here of the first, E3 of the last), that several endpoints
 are asked at all (`others`), and that statuses are searched in the history."""
 
