@@ -28,7 +28,7 @@ COMMANDS = {
     ),
     "venues": (
         "liqctl.cli.venues",
-        "Show the venues, or write and check the mapping of your own program.",
+        "Show the venues, or map a program of your own.",
     ),
     "bench": ("liqctl.cli.bench", "Measure liqctl on this machine."),
     "dev": ("liqctl.cli.dev", "Tools for rehearsals and proofs."),

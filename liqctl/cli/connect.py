@@ -33,6 +33,7 @@ from liqctl.keeper.holds import STOP_FILE
 from liqctl.keeper.service import Keeper, Streams, Tuning
 from liqctl.keeper.storage import StoreThread
 from liqctl.ports import Clock, Rng, Signer, Store, SystemClock, SystemRng, Venue
+from liqctl.venues.confirming import facts_for
 from liqctl.venues.idl import Idl
 from liqctl.venues.mapping import VenueMap, read_mapping
 from liqctl.venues.registry import open_mapped, open_venue
@@ -182,13 +183,17 @@ async def signer_of(
 ) -> AsyncIterator[Signer | None]:
     """Yield the liquidator's signer, after asking where the money is real unless told not to.
 
-    A dry run, or a command that wants none, gets None and touches no key.
+    A dry run, a command that wants none, and a venue that can only be watched get None and touch
+    no key.
 
     Raises:
         SettingsError: the key cannot be used, or it is only a public key.
         GuardError: mainnet-beta without a yes.
     """
-    if session.dry_run or not wanted:
+    reason = facts_for(connection.venue).why_not
+    if wanted and reason is not None:
+        session.screen.note(f"{connection.venue.id} can only be watched: {reason}")
+    if session.dry_run or not wanted or reason is not None:
         yield None
         return
     async with opened_signer(session.settings.keypair) as signer:
@@ -267,8 +272,11 @@ def keeper_of(
 ) -> Keeper:
     """Return a wired keeper; without a signer it has no gate and can send nothing.
 
-    Without streams it is for one pass, whose queue holds everything that is found.
+    Without streams it is for one pass, whose queue holds everything that is found. On a venue
+    that can only be watched nothing is drafted for any liquidator.
     """
+    if facts_for(context.venue).why_not is not None:
+        signer = liquidator = None
     rng, tuning = context.rng, tuning_of(settings)
     urls = settings.ws_urls
     level = Commitment(settings.commitment)

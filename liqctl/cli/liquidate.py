@@ -86,11 +86,14 @@ async def _liquidate(session: Session, pubkey: str, max_size: int | None) -> Non
         kept,
         signer_of,
         tuning_of,
+        venue_of,
     )
+    from liqctl.cli.scan import refuse_watch_only  # noqa: PLC0415 - when asked for
     from liqctl.store.open import open_store  # noqa: PLC0415 - 180 ms, not for --help
 
     if not is_address(pubkey):
         raise SettingsError(f"{pubkey!r} is no public key in base58; give a position's address")
+    refuse_watch_only(venue_of(session.settings))
     database = "sqlite::memory:" if session.dry_run else session.settings.database_url
     async with (
         connected(session.settings) as connection,
@@ -162,14 +165,14 @@ async def _look(keeper: "Keeper", connection: "Connection", pubkey: str) -> "Fre
         venue = connection.venue
         raise LayoutError(
             f"{pubkey} is not a position of the {venue.id} program {venue.program_id}, but "
-            f"{_described(seen.value)}; `liqctl scan` lists positions that can be liquidated"
+            f"{described(seen.value)}; `liqctl scan` lists positions that can be liquidated"
         )
     await keeper.feeds.load_markets()
     keeper.absorb()
     return await read_fresh(connection.venue, connection.chain, seen.value, keeper.engine.view)
 
 
-def _described(value: "Decoded") -> str:
+def described(value: "Decoded") -> str:
     """Return what an account is that is not a position."""
     from liqctl.core.account import Undecodable, VenueState  # noqa: PLC0415 - with the keeper only
     from liqctl.core.insurance import InsuranceState  # noqa: PLC0415 - with the keeper only

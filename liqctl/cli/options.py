@@ -92,6 +92,15 @@ ProgramId = Annotated[
         "--program-id", metavar="PUBKEY", help="The program to watch. [env: LIQCTL_PROGRAM_ID]"
     ),
 ]
+VenueName = Annotated[
+    str | None,
+    typer.Option(
+        "--venue",
+        metavar="NAME",
+        help="What kind of program it is; `liqctl venues list` shows which. [env: LIQCTL_VENUE]",
+        autocompletion=lambda: ["reference", "perpetuals", "adrena", "jupiter"],
+    ),
+]
 IdlFile = Annotated[
     str | None,
     typer.Option(
@@ -149,6 +158,22 @@ DryRun = Annotated[
         "-n", "--dry-run", help="Decide everything, load no key, send nothing, record nothing."
     ),
 ]
+Accounts = Annotated[
+    Path | None,
+    typer.Option(
+        "--accounts",
+        metavar="DIR",
+        help="Read account dumps of `solana account --output json`, one a file, and no node.",
+    ),
+]
+Now = Annotated[
+    int | None,
+    typer.Option(
+        "--now",
+        metavar="UNIX_S",
+        help="The cluster's time with --accounts; else the dumped clock's, else the newest price's.",
+    ),
+]
 
 # name -> (annotation, default); what each session is made of, in the order of the help.
 _SHARED: Mapping[str, tuple[object, object]] = {
@@ -160,6 +185,7 @@ _SHARED: Mapping[str, tuple[object, object]] = {
     "config": (ConfigFile, None),
     "env_file": (EnvFile, None),
     "commitment": (Commitment, None),
+    "venue": (VenueName, None),
     "program_id": (ProgramId, None),
     "idl": (IdlFile, None),
     "mapping": (MappingFile, None),
@@ -180,6 +206,7 @@ _SETTINGS = (
     "ws_url",
     "keypair",
     "commitment",
+    "venue",
     "program_id",
     "idl",
     "mapping",

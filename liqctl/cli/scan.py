@@ -1,30 +1,35 @@
 """`liqctl scan`: one complete pass over all positions."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from liqctl.cli import command_app
-from liqctl.cli.options import Session, whole_number, with_session
-from liqctl.errors import LiqctlError, RpcError, SettingsError, StoreError
+from liqctl.cli.options import Accounts, Now, Session, whole_number, with_session
+from liqctl.errors import GuardError, LiqctlError, RpcError, SettingsError, StoreError
 
 if TYPE_CHECKING:
     from liqctl.cli.connect import Connection
+    from liqctl.core.engine import Engine
     from liqctl.keeper.context import Context
     from liqctl.keeper.service import Keeper
     from liqctl.keeper.survey import Finding, Survey
+    from liqctl.ports import Venue
 
 app = command_app()
 
 FOUND = 3
 QUOTE_UNIT = 1_000_000
+TIMES = {"option": "command line", "clock": "dumped clock", "newest_price": "newest price"}
 
 
 @app.command(
-    epilog="Examples: liqctl scan --dry-run --json; liqctl scan --market SOL --liquidate -y"
+    epilog="Examples: liqctl scan --dry-run --json; liqctl scan --market SOL --liquidate -y; "
+    "liqctl scan --accounts DIR"
 )
 @with_session("dry_run", "yes")
 def scan(
@@ -48,18 +53,27 @@ def scan(
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="End with 3 when something is liquidatable.")
     ] = False,
+    accounts: Accounts = None,
+    now: Now = None,
 ) -> int:
     """Look at every position once and queue the liquidatable ones.
 
     A running `liqctl watch` on the same database takes what was queued. With --dry-run nothing is
-    written and no key is loaded.
+    written and no key is loaded; with --accounts neither, and no node is asked.
     """
     whole_number("--min-notional", min_notional, 0, 2**63 // QUOTE_UNIT)
     whole_number("--limit", limit, 0, 10**9)
     if liquidate and session.dry_run:
         raise SettingsError("--liquidate and --dry-run exclude each other")
     wanted = Wanted(market, min_notional * QUOTE_UNIT, limit or None, liquidate)
-    found = asyncio.run(_scan(session, wanted))
+    if accounts is None:
+        if now is not None:
+            raise SettingsError("--now needs --accounts: a node says what time it is")
+        found = asyncio.run(_scan(session, wanted))
+    elif liquidate:
+        raise SettingsError("--liquidate needs a node; leave out --accounts")
+    else:
+        found = _audit(session, wanted, accounts, now)
     return FOUND if found and exit_code else 0
 
 
@@ -83,10 +97,13 @@ async def _scan(session: Session, wanted: Wanted) -> int:
         keeper_of,
         kept,
         signer_of,
+        venue_of,
     )
     from liqctl.keeper.survey import survey  # noqa: PLC0415 - with the keeper only
     from liqctl.store.open import open_store  # noqa: PLC0415 - 180 ms, not for --help
 
+    if wanted.liquidate:
+        refuse_watch_only(venue_of(session.settings))
     database = "sqlite::memory:" if session.dry_run else session.settings.database_url
     async with (
         connected(session.settings) as connection,
@@ -102,9 +119,9 @@ async def _scan(session: Session, wanted: Wanted) -> int:
                 min_notional=wanted.min_notional,
                 progress=progress,
             )
-        _check_market(connection, keeper, wanted.market)
+        _check_market(connection.venue, keeper.engine, wanted.market)
         findings = found.findings[: wanted.limit]
-        _print(session, connection, found, findings)
+        _print(session, connection.venue, found, findings)
         if wanted.liquidate:
             await _liquidate(session, keeper, context, findings)
         elif not session.dry_run:
@@ -112,11 +129,39 @@ async def _scan(session: Session, wanted: Wanted) -> int:
         return len(found.findings)
 
 
-def _check_market(connection: "Connection", keeper: "Keeper", market: str | None) -> None:
+def _audit(session: Session, wanted: Wanted, folder: Path, now_s: int | None) -> int:
+    """Scan account dumps and print; return how many were found."""
+    from liqctl.cli.connect import venue_of  # noqa: PLC0415 - 300 ms, not for --help
+    from liqctl.cli.dumps import read_dumps  # noqa: PLC0415 - when asked for
+    from liqctl.keeper.offline import audit, engine_of, shelf_of  # noqa: PLC0415 - the same
+
+    venue = venue_of(session.settings)
+    shelf = shelf_of(venue, read_dumps(folder), now_s)
+    engine = engine_of(venue, shelf)
+    _check_market(venue, engine, wanted.market)
+    found = audit(engine, shelf, market=wanted.market, min_notional=wanted.min_notional)
+    time = {"now_s": shelf.now_s, "now_from": shelf.now_from}
+    _print(session, venue, found, found.findings[: wanted.limit], time)
+    return len(found.findings)
+
+
+def refuse_watch_only(venue: "Venue") -> None:
+    """Refuse to liquidate on a venue that can only be watched.
+
+    Raises:
+        GuardError: it is one; why.
+    """
+    from liqctl.venues.confirming import facts_for  # noqa: PLC0415 - with the venue only
+
+    reason = facts_for(venue).why_not
+    if reason is not None:
+        raise GuardError(f"{venue.id} can only be watched, nothing was sent: {reason}")
+
+
+def _check_market(venue: "Venue", engine: "Engine", market: str | None) -> None:
     """Refuse a scan of nothing: it would read as if nothing were liquidatable."""
-    known = sorted(each.symbol for each, _ in keeper.engine.markets())
+    known = sorted(each.symbol for each, _ in engine.markets())
     if not known:
-        venue = connection.venue
         raise SettingsError(
             f"the program {venue.program_id} has no market of the {venue.id} venue; "
             "name the right one with --program-id"
@@ -203,20 +248,27 @@ def _progress(session: Session) -> Iterator[Callable[[int, int], None]]:
 
 
 def _print(
-    session: Session, connection: "Connection", found: "Survey", findings: "tuple[Finding, ...]"
+    session: Session,
+    venue: "Venue",
+    found: "Survey",
+    findings: "tuple[Finding, ...]",
+    time: Mapping[str, object] | None = None,
 ) -> None:
     if session.as_json:
+        estimated = {"estimates": [row_of(one) for one in found.estimates]}
         session.screen.json(
             {
                 "type": "scan",
                 "slot": found.slot,
-                "venue": connection.venue.id,
+                "venue": venue.id,
                 "coverage": found.coverage,
                 "liquidatable": [row_of(finding) for finding in findings],
+                **(estimated if found.estimates else {}),
+                **(time or {}),
             }
         )
         return
-    _print_table(session, findings)
+    _print_table(session, (*findings, *found.estimates))
     coverage = found.coverage
     unknown = ", ".join(f"{count} {reason}" for reason, count in sorted(coverage.unknown.items()))
     shown = f", {len(findings):,} shown" if len(findings) < len(found.findings) else ""
@@ -225,6 +277,10 @@ def _print(
         f"{coverage.evaluated:,} of {coverage.positions:,} positions"
         + (f", unknown: {unknown}" if unknown else "")
     )
+    if found.estimates:
+        session.screen.print(f"{len(found.estimates):,} below their margin by an estimate only")
+    if time is not None:
+        session.screen.note(f"at unix time {time['now_s']}, from the {TIMES[str(time['now_from'])]}")
 
 
 def _print_table(session: Session, findings: "tuple[Finding, ...]") -> None:
@@ -239,7 +295,7 @@ def _print_table(session: Session, findings: "tuple[Finding, ...]") -> None:
             finding.position.side.value,
             quote(finding.assessment.notional),
             health(finding.assessment.health),
-            finding.assessment.kind or "blocked",
+            finding.assessment.kind or _without_kind(finding),
             quote(finding.assessment.reward),
             quote(finding.assessment.bad_debt),
         )
@@ -247,6 +303,10 @@ def _print_table(session: Session, findings: "tuple[Finding, ...]") -> None:
     ]
     columns = ("position", "market", "side", "notional", "health", "kind", "reward", "bad debt")
     session.screen.table(columns, rows, right=("notional", "health", "reward", "bad debt"))
+
+
+def _without_kind(finding: "Finding") -> str:
+    return "estimate" if finding.assessment.liquidatable is None else "blocked"
 
 
 def row_of(finding: "Finding") -> dict[str, object]:
@@ -267,6 +327,7 @@ def row_of(finding: "Finding") -> dict[str, object]:
         "close_size": verdict.close_size,
         "reward": verdict.reward,
         "bad_debt": verdict.bad_debt,
+        "exact": verdict.exact,
         "slot": verdict.slot,
         "blockers": verdict.blockers,
     }

@@ -14,7 +14,7 @@ from liqctl.errors import SettingsError
 if TYPE_CHECKING:
     from liqctl.venues.facts import Facts
 
-app = command_app(help="Show the venues, or write and check the mapping of your own program.")
+app = command_app(help="Show the venues, or map a program of your own.")
 
 MISFIT = 1
 SHOWN_HASH = 12

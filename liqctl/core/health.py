@@ -8,6 +8,9 @@ from liqctl.core.position import Side
 
 SIZE_SCALE = 10**9
 
+# Why a verdict is unknown for good: the program's arithmetic is not known to the last unit.
+ESTIMATE_ONLY = "estimate_only"
+
 
 class Kind(StrEnum):
     """How much of a position a liquidation closes."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from liqctl.core.record import QueueState
 
 NEVER_MS = 2**63 - 1
-Urgency = tuple[float, int, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +49,7 @@ class Queue:
         self._capacity = capacity
         self._pacing = pacing or Pacing()
         self._entries: dict[str, Entry] = {}
-        self._heap: list[Urgency] = []
+        self._heap: list[tuple[float, int, str]] = []
         self._worst: list[_LeastUrgent] = []
         self.evicted = 0
 
@@ -103,7 +102,7 @@ class Queue:
 
     def take(self, now_ms: int) -> Entry | None:
         """Return the most urgent candidate whose time has come and put it in flight."""
-        waiting: list[Urgency] = []
+        waiting: list[tuple[float, int, str]] = []
         taken = None
         while self._heap and taken is None:
             key = heapq.heappop(self._heap)
@@ -194,14 +193,13 @@ class Queue:
 
     def _store(self, entry: Entry) -> None:
         self._entries[entry.position] = entry
-        key = _urgency(entry)
-        heapq.heappush(self._heap, key)
-        heapq.heappush(self._worst, _LeastUrgent(key))
+        heapq.heappush(self._heap, _urgency(entry))
+        heapq.heappush(self._worst, _LeastUrgent(entry))
         if len(self._heap) > 2 * len(self._entries) + 64:
             self._heap = [_urgency(e) for e in self._entries.values()]
             heapq.heapify(self._heap)
         if len(self._worst) > 2 * len(self._entries) + 64:
-            self._worst = [_LeastUrgent(_urgency(e)) for e in self._entries.values()]
+            self._worst = [_LeastUrgent(e) for e in self._entries.values()]
             heapq.heapify(self._worst)
 
     def _evict_for(self, new: Entry) -> bool:
@@ -209,17 +207,17 @@ class Queue:
         in_flight: list[_LeastUrgent] = []
         evicted = False
         while self._worst:
-            least = self._worst[0]
-            entry = self._entries.get(least.key[2])
-            if entry is None or _urgency(entry) != least.key:
+            least = self._worst[0].entry
+            entry = self._entries.get(least.position)
+            if entry is None or _urgency(entry) != _urgency(least):
                 heapq.heappop(self._worst)
             elif entry.state is QueueState.IN_FLIGHT:
                 in_flight.append(heapq.heappop(self._worst))
             else:
-                evicted = _urgency(new) < least.key
+                evicted = _urgency(new) < _urgency(least)
                 break
         if evicted:
-            del self._entries[heapq.heappop(self._worst).key[2]]
+            del self._entries[heapq.heappop(self._worst).entry.position]
             self.evicted += 1
         for each in in_flight:
             heapq.heappush(self._worst, each)
@@ -228,13 +226,13 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class _LeastUrgent:
-    """A key that sorts the other way round."""
+    """An entry as it was, sorted the other way round."""
 
-    key: Urgency
+    entry: Entry
 
     def __lt__(self, other: "_LeastUrgent") -> bool:
-        return other.key < self.key
+        return _urgency(other.entry) < _urgency(self.entry)
 
 
-def _urgency(entry: Entry) -> Urgency:
+def _urgency(entry: Entry) -> tuple[float, int, str]:
     return entry.health, -entry.size, entry.position

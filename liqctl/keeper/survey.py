@@ -1,17 +1,19 @@
 """One complete pass over a venue: what is liquidatable, what is not known and why."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from liqctl.core.engine import Engine
 from liqctl.core.events import Coverage
-from liqctl.core.health import Assessment
+from liqctl.core.health import ESTIMATE_ONLY, Assessment
 from liqctl.core.position import Position
 from liqctl.core.record import QueueOrder, QueueRow, QueueState
 from liqctl.errors import RpcError
 from liqctl.keeper.context import Context, first_error
 from liqctl.keeper.reading import FreshRead, read_fresh
 from liqctl.keeper.service import Keeper
+from liqctl.keeper.supposing import falls
 
 CONFIRMATIONS_AT_ONCE = 8
 
@@ -26,11 +28,15 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
-    """The result of a pass: at which slot, over how much, with what findings, worst first."""
+    """The result of a pass: at which slot, over how much, with what findings, worst first.
+
+    `estimates` are positions below their margin of which no exact verdict is ever known.
+    """
 
     slot: int
     coverage: Coverage
     findings: tuple[Finding, ...]
+    estimates: tuple[Finding, ...] = ()
 
 
 async def survey(
@@ -82,11 +88,36 @@ async def survey(
         and read.assessment.liquidatable is True
         and read.assessment.notional >= min_notional
     ]
-    findings.sort(key=lambda f: (f.assessment.health, -f.position.size, f.position.address))
     return Survey(
         slot=keeper.engine.slot,
         coverage=keeper.engine.coverage(),
-        findings=tuple(findings),
+        findings=worst_first(findings),
+        estimates=estimates(keeper.engine, market=market, min_notional=min_notional),
+    )
+
+
+def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return findings in the order in which they should be carried out."""
+    return tuple(
+        sorted(findings, key=lambda f: (f.assessment.health, -f.position.size, f.position.address))
+    )
+
+
+def estimates(
+    engine: Engine, *, market: str | None = None, min_notional: int = 0
+) -> tuple[Finding, ...]:
+    """Return the positions that only an estimate puts below their margin, worst first."""
+    if not engine.coverage().unknown.get(ESTIMATE_ONLY):
+        return ()
+    held = [seen.value for seen in engine.view.values() if isinstance(seen.value, Position)]
+    found = (Finding(position=one, assessment=engine.assess(one)) for one in held)
+    return worst_first(
+        one
+        for one in found
+        if one.assessment.liquidatable is None
+        and falls(one.assessment)
+        and market in {None, one.assessment.symbol}
+        and one.assessment.notional >= min_notional
     )
 
 

@@ -104,8 +104,8 @@ class Exclusions:
 class Impatience:
     """I19: an endpoint that asks for a pause gets it.
 
-    Now and then the asking does not reach the keeper: the link was mute, the keeper was stopped,
-    or it had broken off the call.
+    Only what this very life has heard counts. Calls that had begun before, and wait for a
+    connection, still come.
     """
 
     code: ClassVar[str] = "RATE"

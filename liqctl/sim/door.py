@@ -3,6 +3,7 @@
 import base64
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -15,8 +16,8 @@ from liqctl.sim.serving import Fate, Reply, Session
 
 _SEND, _TRY = b'"sendTransaction"', b'"simulateTransaction"'
 WINDOW_S = 10.0
-# The answer needs its time to arrive, and what is on its way then comes all the same.
-KNOWN_WITHIN_S, EARLY_S = 0.5, 0.05
+# What is on its way when the answer arrives comes all the same.
+UNDER_WAY_S, EARLY_S = 0.05, 0.001
 
 
 class DoorLog:
@@ -40,8 +41,8 @@ class DoorLog:
         self._pauses = {key: one for key, one in self._pauses.items() if key[0] != caller}
 
     def asked_pause(self, caller: str, node: str, now_s: float, seconds: float) -> None:
-        """Note that a node asked a caller to leave it alone for a while."""
-        known_s = now_s + KNOWN_WITHIN_S
+        """Note that a caller has heard a node ask to be left alone for a while."""
+        known_s = now_s + UNDER_WAY_S
         until_s = max(now_s + seconds, self._pauses.get((caller, node), (0.0, 0.0))[1])
         self._pauses.setdefault((caller, node), (known_s, until_s))
         self._pauses[caller, node] = (self._pauses[caller, node][0], until_s)
@@ -97,12 +98,10 @@ class Door:
                 )
             )
             self._on_send(caller, "before")
-            reply = self._node.handle(body, method)
-            self._note_pause(reply, caller, now_s)
+            reply = self._pausing(self._node.handle(body, method), caller)
             self._on_send(caller, "after")
             return reply
-        reply = self._node.handle(body, method)
-        self._note_pause(reply, caller, now_s)
+        reply = self._pausing(self._node.handle(body, method), caller)
         if _TRY in body and reply.fate is Fate.ANSWERED and reply.status == 200:
             self._note_trial(_params(body), reply.body, caller, now_s)
         return reply
@@ -111,10 +110,17 @@ class Door:
         """Return the node's session."""
         return self._node.open_session(send)
 
-    def _note_pause(self, reply: Reply, caller: str, now_s: float) -> None:
-        asked = dict(reply.headers).get("retry-after")
-        if asked is not None and reply.fate is Fate.ANSWERED:
+    def _pausing(self, reply: Reply, caller: str) -> Reply:
+        """Return the reply; one that asks for a pause is noted when it has been heard."""
+        asked = dict(reply.headers).get("retry-after") if reply.headers else None
+        if asked is None or reply.fate is not Fate.ANSWERED:
+            return reply
+
+        def heard() -> None:
+            now_s = self._network.loop.time()
             self._log.asked_pause(caller, self._node.name, now_s, float(asked))
+
+        return replace(reply, heard=heard)
 
     def _note_trial(self, params: Any, answer: bytes, caller: str, now_s: float) -> None:  # noqa: ANN401 - any JSON
         result = msgspec.json.decode(answer).get("result")

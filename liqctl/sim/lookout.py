@@ -1,9 +1,9 @@
 """Looks at keepers while they run: what they signed and could pay for, what they hear and know."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from itertools import islice
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING
 
 from solders.pubkey import Pubkey
@@ -102,21 +102,21 @@ class Lookout:
             path=books.path,
             position=move.position,
             generation=0 if intent is None else intent[0].generation,
-            generations=frozenset(self._generations(move.position, blocks)),
+            generations=frozenset(self._generations(move.position, move.decision_slot)),
             balance_lamports=max((0 if s is None else s.lamports for s in states), default=None),
             reward_e6=self._reward_e6(transaction, blocks) if floor else None,
             sol_price_e6=self._sol_price_e6(blocks) if floor else 0,
         )
 
-    def _generations(self, position: str, blocks: Sequence[ForkBlock]) -> set[int]:
-        key = Pubkey.from_string(position)
-        found: set[int] = set()
-        for block in blocks:
-            state = self._stage.cluster.account(key, block)
-            value = self._venue.decode(seen_account(key, state, block.slot))
+    def _generations(self, position: str, since_slot: int) -> Iterator[int]:
+        """Yield those that a block of any fork shows, from the decision's slot on."""
+        key, cluster = Pubkey.from_string(position), self._stage.cluster
+        blocks = takewhile(lambda one: one.slot >= since_slot, cluster.tree.newest_first())
+        states = {id(state): state for state in (cluster.account(key, one) for one in blocks)}
+        for state in states.values():
+            value = self._venue.decode(seen_account(key, state, since_slot))
             if isinstance(value, Position):
-                found.add(value.generation)
-        return found
+                yield value.generation
 
     def _reward_e6(self, transaction: VersionedTransaction, blocks: Sequence[ForkBlock]) -> int:
         told = [

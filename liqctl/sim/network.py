@@ -287,6 +287,14 @@ class End(asyncio.Transport):
             data = data[cut:]
         self.push(delay_s, self.peer.receive, data)
 
+    def ask(self, heard: Callable[[], None]) -> None:
+        """Call back in the peer's process when everything sent before has arrived there."""
+        if not self._closing and not self._cable.swallows():
+            self._arrives_s += _GAP_S
+            self._loop.call_at(
+                self._arrives_s, self.peer.confirm, heard, context=self.peer.context
+            )
+
     def push(self, delay_s: float, arrive: Callable[..., None], what: object) -> None:
         """Let something arrive at the peer, behind everything sent before."""
         latency_s = self._network.latency_s(self._cable.link)
@@ -347,6 +355,11 @@ class End(asyncio.Transport):
             self._unread.append(data)
         else:
             self._hand_over(data)
+
+    def confirm(self, heard: Callable[[], None]) -> None:
+        """Tell the peer that this end still listens."""
+        if not self._closing:
+            heard()
 
     def lose(self, error: Exception | None) -> None:
         """Tell the protocol, once, that the connection is over."""

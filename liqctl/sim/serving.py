@@ -27,13 +27,17 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What a node does with one request, `delay_s` virtual seconds after it came."""
+    """What a node does with one request, `delay_s` virtual seconds after it came.
+
+    `heard` is called when an answer has arrived at a client that still listens, in its process.
+    """
 
     body: bytes = b""
     delay_s: float = 0.0
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
     fate: Fate = Fate.ANSWERED
+    heard: Callable[[], None] | None = None
 
 
 RESET = Reply(fate=Fate.DROPPED)
@@ -110,6 +114,8 @@ class HttpSide(asyncio.Protocol):
         match reply.fate:
             case Fate.ANSWERED:
                 self._end.write_later(_response(reply), reply.delay_s)
+                if reply.heard is not None:
+                    self._end.ask(reply.heard)
             case Fate.DROPPED:
                 self._end.reset(reply.delay_s)
             case Fate.SILENT:

@@ -15,7 +15,8 @@ class Facts:
     """One venue: its abilities, and hash, date and account lengths of its verification.
 
     `verdict` is "exact" where the program's arithmetic is repeated, "estimate" where it is not;
-    `account_bytes` is the length of each account of fixed size, `verified_on` None for never. The
+    `account_bytes` is the length of each account of fixed size, `verified_on` None for never.
+    Sizes have `size_digits` decimals and are in `size_unit`, "base" or "usd". The
     hashes are written down: an IDL that changes makes its test fail until it is verified anew.
     """
 
@@ -28,6 +29,8 @@ class Facts:
     idl_sha256: str
     verified_on: datetime.date | None
     account_bytes: Mapping[str, int]
+    size_digits: int = 9
+    size_unit: str = "base"
 
 
 def _sizes(idl: Idl, names: tuple[str, ...]) -> dict[str, int]:
@@ -57,6 +60,8 @@ FACTS = {
         idl_sha256="374c00bf83927b9daf3c8a4c4be20e344300df5927dcb34e7eea34cd438f8fbd",
         verified_on=datetime.date(2026, 11, 25),
         account_bytes=_sizes(PERPETUALS_IDL, ("Position", "Custody")),
+        size_digits=6,
+        size_unit="usd",
     ),
 }
 
@@ -73,4 +78,6 @@ def facts_of(mapped: VenueMap) -> Facts:
         idl_sha256=mapped.idl.sha256,
         verified_on=mapped.verified,
         account_bytes=_sizes(mapped.idl, tuple(one.account for one in mapped.accounts)),
+        size_digits=mapped.scales.size,
+        size_unit="base" if mapped.scales.in_base else "usd",
     )

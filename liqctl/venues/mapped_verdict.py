@@ -6,7 +6,7 @@ from typing import Any
 
 from liqctl.core.account import Seen
 from liqctl.core.fixed import BPS, Overflow, as_i64, as_u64, mul_div_ceil, mul_div_floor
-from liqctl.core.health import Assessment, Kind
+from liqctl.core.health import ESTIMATE_ONLY, Assessment, Kind
 from liqctl.core.insurance import InsuranceState
 from liqctl.core.position import Market, Position, Side
 from liqctl.core.price import PriceReading, PriceRefusal, PriceRules, refusal
@@ -21,7 +21,6 @@ from liqctl.venues.reference_verdict import Figures
 
 E6 = 6
 SLACK = 4
-UNMAPPED = "estimate_only"
 
 
 def scaled(value: int, decimals: int, wanted: int) -> int:
@@ -78,14 +77,14 @@ class Judge:
         """
         rule = self._mapped.maintenance
         if rule is None:
-            return figures.unknown(UNMAPPED)
+            return figures.unknown(ESTIMATE_ONLY)
         ratio = self._ratio(position, lookup)
         if ratio is None:
             return figures.unknown("leverage_too_high")
         at = margin(self._scales, holding(position, self._mapped), rule, ratio, price)
         figures.stand(self._shown(at))
         if not self._mapped.exact:
-            return figures.unknown(UNMAPPED)
+            return figures.unknown(ESTIMATE_ONLY)
         if not falls(at, rule):
             return figures.decided(liquidatable=False)
         if self._mapped.why_not is not None:

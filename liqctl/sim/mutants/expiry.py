@@ -240,7 +240,7 @@ EXPIRY: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="M12",
-        text="the status is asked before the height; slow nodes, finality in 4 blocks, no proof beyond",
+        text="the status is asked before the height; slow nodes, finality in one block, no proof beyond",
         caught_by=("DOUBLE",),
         patch=_status_first,
         unmask=all_of(closes_little, no_proof),
@@ -248,7 +248,7 @@ EXPIRY: tuple[Mutant, ...] = (
             cluster=LATE,
             node=NodeFaults(delay_ms_max=4_000.0),
             market=SLOWLY,
-            finalize_blocks=4,
+            finalize_blocks=1,
         ),
     ),
     Mutant(
