@@ -168,7 +168,7 @@ class Settings(BaseModel):
     rpc_requests_per_s: Annotated[Whole, Field(ge=1, le=100_000)] = 200
     keypair: Annotated[str, AfterValidator(_home)] = "~/.config/solana/id.json"
     commitment: Literal["processed", "confirmed", "finalized"] = "confirmed"
-    venue: Literal["reference", "perpetuals"] = "reference"
+    venue: Literal["reference", "perpetuals", "adrena", "jupiter"] = "reference"
     program_id: Annotated[str | None, AfterValidator(_program_id)] = None
     idl: str | None = None
     mapping: str | None = None

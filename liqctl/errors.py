@@ -7,6 +7,10 @@ LiqctlError                    1  something failed; the message says what to do
 │   ├── RpcMalformed           4  an answer that is not what was asked for
 │   └── RpcRefused             4  a JSON-RPC error object, with its code
 ├── PriceError                 5  do not use this price
+│   └── HermesError            5  the price service: its feeds are missing until it answers
+│       ├── HermesUnreachable  5  no answer, a broken stream, a stream without prices
+│       ├── HermesMalformed    5  an answer that is not what was asked for, or too large
+│       └── HermesRefused      5  an HTTP status, with the pause it asks for
 ├── TransactionError           6  the chain said no, or never said yes
 ├── GuardError                 7  our own limit said no
 ├── LayoutError                1  an account is not what it should be
@@ -74,6 +78,30 @@ class PriceError(LiqctlError):
     """The price cannot be used."""
 
     exit_code = 5
+
+
+class HermesError(PriceError):
+    """The price service could not be used."""
+
+
+class HermesUnreachable(HermesError):
+    """The price service did not answer."""
+
+
+class HermesMalformed(HermesError):
+    """The price service answered with something that is not an answer."""
+
+
+class HermesRefused(HermesError):
+    """The price service answered with an error."""
+
+    def __init__(
+        self, message: str | None = None, *, code: int = 0, retry_after_s: float | None = None
+    ) -> None:
+        """Keep the HTTP status, and how long not to ask again."""
+        super().__init__(message)
+        self.code = code
+        self.retry_after_s = retry_after_s
 
 
 class TransactionError(LiqctlError):

@@ -16,6 +16,7 @@ COMMANDS = {
     "watch": ("liqctl.cli.watch", "Watch all positions and liquidate the unhealthy ones."),
     "scan": ("liqctl.cli.scan", "Look at every position once and queue the liquidatable ones."),
     "liquidate": ("liqctl.cli.liquidate", "Liquidate one position by hand."),
+    "explain": ("liqctl.cli.explain", "Show everything behind the verdict on one position."),
     "queue": ("liqctl.cli.queue", "Show what waits, is in flight or is quarantined, and why."),
     "insurance": ("liqctl.cli.insurance", "Show the insurance fund and what it covers."),
     "serve": ("liqctl.cli.serve", "Serve the REST and WebSocket API."),

@@ -22,6 +22,8 @@ ADVICE = {
     "market_missing": "the program has no market at the address that the position names",
     "market_unreadable": "its market cannot be read; `liqctl scan` shows how many are affected",
     "market_paused": "the market is paused; the program liquidates nothing in it now",
+    "keeper_only": "the program takes liquidations from its own keepers alone",
+    "estimate_only": "the program's arithmetic is not public; health is our estimate",
     "market_denied": "the market is in markets_deny",
     "market_not_allowed": "the market is not in markets_allow",
     "collateral_missing": "the program has no custody at the address of the position's collateral",

@@ -280,7 +280,9 @@ def _print(
     if found.estimates:
         session.screen.print(f"{len(found.estimates):,} below their margin by an estimate only")
     if time is not None:
-        session.screen.note(f"at unix time {time['now_s']}, from the {TIMES[str(time['now_from'])]}")
+        session.screen.note(
+            f"at unix time {time['now_s']}, from the {TIMES[str(time['now_from'])]}"
+        )
 
 
 def _print_table(session: Session, findings: "tuple[Finding, ...]") -> None:

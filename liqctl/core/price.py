@@ -27,11 +27,17 @@ class PriceRefusal(StrEnum):
 
 
 class PriceSource(StrEnum):
-    """What kind of account a price stands in."""
+    """Where a price stands: the kind of its account, or the service that sent it.
 
+    A push feed is a price update at the address that its push program keeps for the feed.
+    """
+
+    PUSH_FEED = "push_feed"
     PRICE_UPDATE = "price_update"
     LEGACY = "legacy"
     CUSTOM = "custom"
+    HERMES = "hermes"
+    DOVES = "doves"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,8 +30,10 @@ from liqctl.core.sending_events import (
     LeaseLost,
     LedgerRead,
     Looked,
-    Note,
     Noted,
+    NoteSeen,
+    NoteSent,
+    NoteUnseen,
     ProveExpiry,
     Proven,
     ReadAfresh,
@@ -137,7 +139,7 @@ def resume(claim: Claim, attempt: Attempt, generation: int, rules: Rules) -> Ste
         attempt=attempt,
     )
     unsent = attempt.state is AttemptState.SIGNED
-    return state, (Note(state=AttemptState.SENT),) if unsent else ()
+    return state, (NoteSent(),) if unsent else ()
 
 
 def step(state: Sending, event: Event) -> Stepped:
@@ -252,7 +254,7 @@ def _live(
                 rebroadcast=not event.hopeless,
                 preflight=event.preflight or state.preflight,
             )
-            return heard, (Note(state=AttemptState.SENT),)
+            return heard, (NoteSent(),)
         case Noted():
             seen = event.state is AttemptState.SEEN
             noted = replace(attempt, state=event.state, seen_slot=event.slot)
@@ -277,10 +279,9 @@ def _looked(state: Sending, attempt: Attempt, look: Looked) -> Stepped:
         state = replace(state, confirmed=look.level == "confirmed")
         if attempt.state is AttemptState.SEEN:
             return state, ()
-        note = Note(state=AttemptState.SEEN, slot=look.slot, level=look.level)
-        return state, (note,)
+        return state, (NoteSeen(slot=look.slot, level=look.level),)
     if attempt.state is AttemptState.SEEN:
-        return replace(state, confirmed=False), (Note(state=AttemptState.SENT),)
+        return replace(state, confirmed=False), (NoteUnseen(),)
     if look.finalized_height > attempt.last_valid_block_height:
         return state, (ProveExpiry(),)
     due = look.now_ms - state.sent_ms >= state.rules.rebroadcast_ms

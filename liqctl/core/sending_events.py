@@ -182,12 +182,21 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
-    """Write a live state of the attempt; answered by Noted."""
+class NoteSent:
+    """Count a send in the store, whatever has been seen meanwhile; SIGNED becomes SENT."""
 
-    state: AttemptState
-    slot: int | None = None
-    level: str | None = None
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoteSeen:
+    """Write that a node reported it below finalized; answered by Noted."""
+
+    slot: int
+    level: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoteUnseen:
+    """Write that it is not reported any more; answered by Noted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +248,9 @@ Effect = (
     | Weigh
     | SignAndRecord
     | Send
-    | Note
+    | NoteSent
+    | NoteSeen
+    | NoteUnseen
     | ReadLedger
     | ProveExpiry
     | End

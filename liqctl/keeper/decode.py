@@ -3,6 +3,7 @@
 from liqctl.chain.base58 import SYSTEM_PROGRAM
 from liqctl.core.account import Account, Gone, Seen
 from liqctl.core.events import ClockSeen
+from liqctl.oracle.doves_price import DOVES_PROGRAM, decode_doves_price
 from liqctl.oracle.legacy_price import decode_legacy_price, is_legacy_price
 from liqctl.oracle.price_update import decode_price
 from liqctl.ports import Venue
@@ -16,6 +17,8 @@ def decode(venue: Venue, address: str, account: Account | None, slot: int) -> Se
         return Seen(address=address, slot=slot, value=Gone())
     if account.owner == venue.program_id:
         return Seen(address=address, slot=slot, value=venue.decode(account))
+    if account.owner == DOVES_PROGRAM:
+        return Seen(address=address, slot=slot, value=decode_doves_price(account))
     reader = decode_legacy_price if is_legacy_price(account.data) else decode_price
     return Seen(address=address, slot=slot, value=reader(account))
 

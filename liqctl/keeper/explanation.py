@@ -20,6 +20,7 @@ from liqctl.keeper.supposing import Flip, flip, reading_of, with_price, with_rea
 from liqctl.ports import Venue
 
 READS_MAX = 4
+_RANKS = {"position": 0, "market": 1, "collateral": 2}
 _ROLES: Mapping[type, str] = {
     Position: "position",
     PriceReading: "price",
@@ -150,7 +151,7 @@ def explain(
         view=shown,
         slot=max((one.slot for one in shown.values()), default=0),
         now_s=now_s,
-        inputs=tuple(_input(position, one) for one in shown.values()),
+        inputs=_inputs(position, shown),
         prices=_prices(venue, shown, supposed, now_s),
         supposed=dict(supposed),
         mid=mid,
@@ -218,14 +219,18 @@ def _prices(
     return tuple(found.values())
 
 
-def _input(position: Position, seen: Seen) -> Input:
-    value = seen.value
-    return Input(
-        role=_role(position, seen),
-        address=seen.address,
-        slot=seen.slot,
-        fields=_plain(value),
-    )
+def _inputs(position: Position, view: Mapping[str, Seen]) -> tuple[Input, ...]:
+    """Return the accounts, the position first, then the market."""
+    found = [
+        Input(
+            role=_role(position, seen),
+            address=seen.address,
+            slot=seen.slot,
+            fields=_plain(seen.value),
+        )
+        for seen in view.values()
+    ]
+    return tuple(sorted(found, key=lambda one: _RANKS.get(one.role, len(_RANKS))))
 
 
 def _role(position: Position, seen: Seen) -> str:

@@ -35,16 +35,14 @@ def shelf_of(venue: Venue, accounts: Sequence[Account], now_s: int | None) -> Sh
     Raises:
         SettingsError: one account was dumped twice, or nothing says what time it is.
     """
-    view: dict[str, Seen] = {}
-    clock = None
+    dumped: dict[str, Account] = {}
     for account in accounts:
-        if account.address in view:
+        if account.address in dumped:
             raise SettingsError(f"--accounts: there are two dumps of {account.address}")
-        if account.address == CLOCK_SYSVAR:
-            clock = decode_clock(account)
-            continue
-        view[account.address] = decode(venue, account.address, account, account.slot)
+        dumped[account.address] = account
+    clock = decode_clock(dumped.pop(CLOCK_SYSVAR, None))
     slot = 0 if clock is None else clock.slot
+    view = {address: decode(venue, address, one, slot) for address, one in dumped.items()}
     if now_s is not None:
         return Shelf(view=view, slot=slot, now_s=now_s, now_from=BY_OPTION)
     if clock is not None:

@@ -17,7 +17,7 @@ from liqctl.core.guards import landed_at_loss
 from liqctl.core.instruction import Failure
 from liqctl.core.intent import Attempt, AttemptState, Claim, Ending, IntentRequest
 from liqctl.core.record import FailureRow, Liquidation
-from liqctl.core.sending import Rules, Sending, resume, step
+from liqctl.core.sending import Phase, Rules, Sending, resume, step
 from liqctl.core.sending_events import (
     Answered,
     Effect,
@@ -27,8 +27,10 @@ from liqctl.core.sending_events import (
     LeaseLost,
     LedgerRead,
     Looked,
-    Note,
     Noted,
+    NoteSeen,
+    NoteSent,
+    NoteUnseen,
     ProveExpiry,
     Proven,
     ReadLedger,
@@ -68,6 +70,7 @@ class Live:
     request: IntentRequest
     latency_us: int | None = None
     renewed_ms: int = 0
+    launching: bool = False
     status: Status | None = None
     landed: Landed | None = None
     proof: Proof | None = None
@@ -172,7 +175,11 @@ class Settler:
         self.expected.discard(live.attempt.signature)
         if live.latency_us is not None:
             self.latencies_us.append(live.latency_us)
-        await self._drive(live, effects)
+        live.launching = True
+        try:
+            await self._drive(live, effects)
+        finally:
+            live.launching = False
         log.info(
             "transaction_submitted",
             position=live.attempt.position,
@@ -212,7 +219,9 @@ class Settler:
         await self._renew()
         try:
             epoch = await self._chain.epoch_info(Commitment.FINALIZED)
-            for batch in _batches(list(self._live.values()), STATUS_BATCH):
+            # one that is only just being sent is followed when that is over
+            settled = [live for live in self._live.values() if not live.launching]
+            for batch in _batches(settled, STATUS_BATCH):
                 answer = await self._chain.statuses([live.attempt.signature for live in batch])
                 for live, status in zip(batch, answer.statuses, strict=True):
                     await self._follow_apart(live, status, epoch.block_height)
@@ -261,10 +270,15 @@ class Settler:
         await self._drive(live, effects)
 
     async def _drive(self, live: Live, effects: Iterable[Effect]) -> None:
-        """Perform effects and what follows from them; one that fails comes again by a later look."""
+        """Perform effects and what follows from them; one that fails comes again by a later look.
+
+        Whoever else ends the attempt meanwhile has the last word.
+        """
         waiting = deque(effects)
         while waiting:
             event = await self._perform(live, waiting.popleft())
+            if live.state.phase is Phase.OVER:
+                return
             if event is not None:
                 live.state, following = step(live.state, event)
                 waiting.extend(following)
@@ -273,7 +287,7 @@ class Settler:
         match effect:
             case Send():
                 return await self._send(live, effect)
-            case Note():
+            case NoteSent() | NoteSeen() | NoteUnseen():
                 return await self._note(live, effect)
             case ReadLedger():
                 return await self._read_ledger(live)
@@ -308,24 +322,32 @@ class Settler:
             preflight=preflight,
         )
 
-    async def _note(self, live: Live, effect: Note) -> Event | None:
-        """Write a live state; the bytes are out whether or not it can be written."""
+    async def _note(self, live: Live, effect: NoteSent | NoteSeen | NoteUnseen) -> Event | None:
+        """Write a live state of the attempt."""
         store, signature = self._store.store, live.attempt.signature
-        if effect.state is AttemptState.SEEN:
-            slot, level = effect.slot or 0, effect.level or ""
-            await self._store.run(store.mark_seen, signature, slot, level)
-            log.info("transaction_seen", signature=signature, level=level)
-        elif live.attempt.state is AttemptState.SEEN:
-            await self._store.run(store.mark_unseen, signature)
-        else:
-            try:
-                await self._store.run(store.mark_sent, signature, self._clock.unix_ms())
-            except StoreError as error:
-                # After a restart SIGNED counts as sent.
-                self.counts["store_errors"] += 1
-                log.warning("send_not_marked", signature=signature, error=str(error))
-                return None
-        return Noted(state=effect.state, slot=effect.slot)
+        match effect:
+            case NoteSeen():
+                await self._store.run(store.mark_seen, signature, effect.slot, effect.level)
+                log.info("transaction_seen", signature=signature, level=effect.level)
+                return Noted(state=AttemptState.SEEN, slot=effect.slot)
+            case NoteUnseen():
+                await self._store.run(store.mark_unseen, signature)
+                return Noted(state=AttemptState.SENT)
+            case _:
+                return await self._note_sent(live)
+
+    async def _note_sent(self, live: Live) -> Event | None:
+        """Count a send; the bytes are out whether or not that can be written."""
+        try:
+            mark = self._store.store.mark_sent
+            await self._store.run(mark, live.attempt.signature, self._clock.unix_ms())
+        except StoreError as error:
+            # After a restart SIGNED counts as sent.
+            self.counts["store_errors"] += 1
+            log.warning("send_not_marked", signature=live.attempt.signature, error=str(error))
+            return None
+        unsent = live.attempt.state is AttemptState.SIGNED
+        return Noted(state=AttemptState.SENT) if unsent else None
 
     async def _read_ledger(self, live: Live) -> Event:
         """Ask what the ledger tells; a node that has or shows no history tells nothing."""

@@ -40,6 +40,9 @@ class Lookout:
         self._lives = lives
         self._ends: dict[End, int] = {}
         self._held: set[str] = set()
+        self._tip: ForkBlock | None = None
+        genesis = stage.cluster.genesis
+        self._places = {Pubkey.from_string(one.position.address) for one in genesis.positions}
         self._closed = 0
         stage.cluster.watchers.append(self._slot_ended)
         self._venue = ReferenceVenue(stage.bench.program_id)
@@ -77,9 +80,14 @@ class Lookout:
 
     def _slot_ended(self) -> None:
         """Count positions that have closed, even those that come back before the next look."""
-        held = self._stage.bench.addresses()
-        self._closed += len(self._held - held)
-        self._held = held
+        tip = self._stage.cluster.tip
+        if tip is self._tip:
+            return
+        if tip.parent is not self._tip or not self._places.isdisjoint(tip.written):
+            held = self._stage.bench.addresses()
+            self._closed += len(self._held - held)
+            self._held = held
+        self._tip = tip
 
     def _moved(self, books: Books, move: Move) -> None:
         if move.table == "attempt" and not move.before:

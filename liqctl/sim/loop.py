@@ -191,7 +191,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         """Call back after `delay` seconds."""
-        return self.call_at(self._now + delay, callback, *args, context=context)
+        if context is None:
+            context = contextvars.copy_context()
+        return self._call_at(self._now + delay, callback, args, context)
 
     def call_at(
         self,
@@ -203,6 +205,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Call back at a virtual time; equal times keep the order of the calls."""
         if context is None:
             context = contextvars.copy_context()
+        return self._call_at(when, callback, args, context)
+
+    def _call_at(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        args: tuple[object, ...],
+        context: contextvars.Context,
+    ) -> asyncio.TimerHandle:
         step = _Later(when, callback, args, self, context)
         if when <= self._now:
             self._soon.append(step)
@@ -391,7 +402,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if self.steps > self._steps_max:
             raise Livelock(f"{self._steps_max} steps until {self._now:.3f} s")
         trace = self.trace
-        trace.moment(self._now)
+        if trace.now_s != self._now:
+            trace.moment(self._now)
         add = trace.batch.append if trace.listener is None else trace.add
         for _ in range(count):
             step = soon.popleft()
@@ -407,7 +419,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 add(owner.label)
             else:
                 add(getattr(callback, "__qualname__", "call"))
-            step._run()  # noqa: SLF001
+            try:
+                step._context.run(callback, *step._args)  # noqa: SLF001
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:  # noqa: BLE001 - as a handle does
+                self.call_exception_handler({"exception": error, "handle": step})
 
     def _advance(self) -> None:
         timers, soon = self._timers, self._soon

@@ -30,8 +30,8 @@ RESTART_S = (0.1, 30.0)
 CALM_RESTART_S = (0.1, 2.0)
 START_S = 2.0
 LAST_S = 16.0
-PEACE_S = 45.0
-LOOK_S = 5.0
+PEACE_S = 30.0
+LOOK_S = 3.0
 DECISION_AGE_S_MAX = 45.0
 
 
@@ -61,7 +61,7 @@ def run_swarm(
     """Return what became of a configuration, drawn from a seed or made by hand."""
     chosen = None if mutant is None else _variant(mutant)
     faulty = nullcontext() if chosen is None else chosen()
-    with shortcuts(), faulty, _logs(trace):
+    with shortcuts(snapshots=swarm.snapshots_hot), faulty, _logs(trace):
         report = _played(swarm if chosen is None else chosen.swarm(swarm), trace)
     # What it left has survived one collection at most, and nothing refers to it any more.
     gc.collect(1)

@@ -140,6 +140,7 @@ class Swarm:
     balance_lamports_min: int = 50_000_000
     profit_floor_permille: int = 0
     in_flight_max: int = 4
+    snapshots_hot: bool = False
 
     @property
     def window_s(self) -> float:
@@ -191,6 +192,7 @@ class Swarm:
             node=_node(dice),
             market=_market(dice),
             own=_own(dice),
+            snapshots_hot=dice.chance(0.75),
         )
 
 

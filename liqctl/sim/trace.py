@@ -14,12 +14,12 @@ class Trace:
         self.batch: list[str] = []
         self.listener: Callable[[float, str], None] | None = None
         self._sha = hashlib.sha256()
-        self._now_s = -1.0
+        self.now_s = -1.0
 
     def moment(self, now_s: float) -> None:
         """Say at which virtual time the next happenings happen."""
-        if now_s != self._now_s:
-            self._now_s = now_s
+        if now_s != self.now_s:
+            self.now_s = now_s
             if len(self.batch) > _BATCH:
                 self._flush()
             self.batch.append(f"@{round(now_s * 1e9)}")
@@ -28,7 +28,7 @@ class Trace:
         """Append one happening."""
         self.batch.append(text)
         if self.listener is not None:
-            self.listener(self._now_s, text)
+            self.listener(self.now_s, text)
 
     def digest(self) -> str:
         """Return the hash so far, in hexadecimal."""
@@ -36,5 +36,6 @@ class Trace:
         return self._sha.hexdigest()
 
     def _flush(self) -> None:
-        self._sha.update("".join(f"{text}\n" for text in self.batch).encode())
+        self.batch.append("")
+        self._sha.update("\n".join(self.batch).encode())
         self.batch.clear()

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from liqctl.venues.idl import Idl
+from liqctl.venues.jupiter import JUPITER_IDL, WHY_NOT
 from liqctl.venues.mapping import VenueMap
 from liqctl.venues.perpetuals_layout import PERPETUALS_IDL
 from liqctl.venues.reference_layout import REFERENCE_IDL
@@ -60,6 +61,19 @@ FACTS = {
         idl_sha256="374c00bf83927b9daf3c8a4c4be20e344300df5927dcb34e7eea34cd438f8fbd",
         verified_on=datetime.date(2026, 11, 25),
         account_bytes=_sizes(PERPETUALS_IDL, ("Position", "Custody")),
+        size_digits=6,
+        size_unit="usd",
+    ),
+    "jupiter": Facts(
+        venue="jupiter",
+        can_liquidate=False,
+        why_not=WHY_NOT,
+        verdict="estimate",
+        reward="none",
+        insurance_fund=False,
+        idl_sha256="035fe7267625b21d00d911812d854c7f1dc7479c1821f03bba56571bab367c48",
+        verified_on=None,
+        account_bytes=_sizes(JUPITER_IDL, ("Position", "Custody")),
         size_digits=6,
         size_unit="usd",
     ),

@@ -41,6 +41,7 @@ from liqctl.venues.perpetuals_layout import (
     read_settings,
     shared_key,
 )
+from liqctl.venues.perpetuals_steps import steps
 from liqctl.venues.tokens import SYSTEM_PROGRAM, associated_token_account, create_token_account
 
 COMPUTE_UNITS = 200_000
@@ -165,6 +166,12 @@ class PerpetualsVenue:
         payout are token amounts valued at the lower collateral price.
         """
         return self._judge.assess(position, view, now_s)
+
+    def steps(
+        self, position: Position, view: Mapping[str, Seen], now_s: int
+    ) -> tuple[tuple[str, int], ...]:
+        """Return the figures of the verdict in the order of its arithmetic, for a person."""
+        return steps(position, view, self.program_id, now_s)
 
     def bound_price_e6(
         self,

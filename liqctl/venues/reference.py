@@ -119,6 +119,12 @@ class ReferenceVenue:
         """
         return verdict.assess(position, view, self._fund, now_s)
 
+    def steps(
+        self, position: Position, view: Mapping[str, Seen], now_s: int
+    ) -> tuple[tuple[str, int], ...]:
+        """Return the figures of the verdict in the order of its arithmetic, for a person."""
+        return verdict.steps(position, view, self._fund, now_s)
+
     def bound_price_e6(self, position: Position, view: Mapping[str, Seen]) -> int | None:
         """Return the liquidation price itself, which is exact here; 0 for a long without one.
 

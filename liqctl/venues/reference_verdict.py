@@ -57,6 +57,38 @@ def assess(position: Position, view: Mapping[str, Seen], fund: str, now_s: int) 
     return figures.decided(liquidatable=True)
 
 
+def steps(
+    position: Position, view: Mapping[str, Seen], fund: str, now_s: int
+) -> tuple[tuple[str, int], ...]:
+    """Return the figures of the arithmetic in its order, as far as they can be had."""
+    verdict = assess(position, view, fund, now_s)
+    market = market_of(position, view)
+    if market is None or not isinstance(market.record, MarketRecord):
+        return ()
+    terms, state = market.record, value_at(view, fund)
+    ratio = terms.maintenance_bps(position.leverage)
+    known = () if ratio is None else (("maintenance_ratio_bps", ratio),)
+    stands = (
+        ("mark_price_e6", verdict.price_e6),
+        ("notional_e6", verdict.notional),
+        ("unrealized_pnl_e6", verdict.equity - position.collateral),
+        ("equity_e6", verdict.equity),
+        ("maintenance_margin_e6", verdict.maintenance_margin),
+    )
+    return (
+        ("leverage", position.leverage),
+        *known,
+        *(stands if verdict.liquidatable is not None else ()),
+        ("liquidation_fee_bps", terms.liquidation_fee_bps),
+        ("liquidator_share_bps", terms.liquidator_share_bps),
+        ("target_health_bps", terms.target_health_bps),
+        ("min_reward_e6", terms.min_reward),
+        ("min_position_notional_e6", terms.min_position_notional),
+        ("profit_pool_e6", terms.profit_pool),
+        *((("fund_balance_e6", state.balance),) if isinstance(state, InsuranceState) else ()),
+    )
+
+
 def mark_price(market: Market, view: Mapping[str, Seen], now_s: int) -> int | str:
     """Return the accepted price in 1e-6 quote, or the word of the first reason against it."""
     reading = value_at(view, market.price_account)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from liqctl.errors import SettingsError
 from liqctl.ports import Venue
+from liqctl.venues.jupiter import JUPITER_IDL, JupiterVenue
 from liqctl.venues.mapped import MappedVenue
 from liqctl.venues.mapping import VenueMap
 from liqctl.venues.perpetuals import PerpetualsVenue
@@ -14,10 +15,12 @@ from liqctl.venues.reference_layout import REFERENCE_IDL
 VENUES: Mapping[str, Callable[[str], Venue]] = {
     ReferenceVenue.id: ReferenceVenue,
     PerpetualsVenue.id: PerpetualsVenue,
+    JupiterVenue.id: JupiterVenue,
 }
 DEFAULT_PROGRAMS = {
     ReferenceVenue.id: str(REFERENCE_IDL.address),
     PerpetualsVenue.id: str(PERPETUALS_IDL.address),
+    JupiterVenue.id: str(JUPITER_IDL.address),
 }
 
 

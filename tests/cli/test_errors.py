@@ -57,7 +57,8 @@ def test_the_exit_codes_are_those_of_the_documentation():
         "LiqctlError": 1, "LayoutError": 1, "StoreError": 1, "StoreBusy": 1,
         "SettingsError": 2, "StoreUnusable": 2,
         "RpcError": 4, "RpcUnreachable": 4, "RpcMalformed": 4, "RpcRefused": 4,
-        "PriceError": 5, "TransactionError": 6, "GuardError": 7,
+        "PriceError": 5, "HermesError": 5, "HermesUnreachable": 5, "HermesMalformed": 5,
+        "HermesRefused": 5, "TransactionError": 6, "GuardError": 7,
     }  # fmt: skip
 
 

@@ -34,8 +34,10 @@ from liqctl.core.sending_events import (
     LeaseLost,
     LedgerRead,
     Looked,
-    Note,
     Noted,
+    NoteSeen,
+    NoteSent,
+    NoteUnseen,
     ProveExpiry,
     Proven,
     ReadAfresh,
@@ -257,12 +259,12 @@ def test_a_claim_lost_before_the_commit_sends_nothing_and_releases_nothing():
 @pytest.mark.parametrize("level", ["processed", "confirmed"])
 def test_nothing_below_finalized_ends_an_attempt_and_a_rollback_sends_it_back(level):
     state, effects = looked(live(), level, height=10**6)
-    assert effects == (Note(state=AttemptState.SEEN, slot=120, level=level),)
+    assert effects == (NoteSeen(slot=120, level=level),)
     state, _ = step(state, Noted(state=AttemptState.SEEN, slot=120))
 
     state, effects = looked(state, None, height=10**6)
 
-    assert effects == (Note(state=AttemptState.SENT),)
+    assert effects == (NoteUnseen(),)
 
 
 def test_absence_past_the_last_valid_height_asks_for_the_proof_and_only_that_ends_it():
@@ -391,7 +393,9 @@ class Driver:
             Weigh: lambda _: self.weighed(),
             SignAndRecord: lambda _: self.signed(),
             Send: lambda _: self.sent(),
-            Note: self.noted,
+            NoteSent: lambda _: self.noted_sent(),
+            NoteSeen: lambda each: self.noted(AttemptState.SEEN, each.slot),
+            NoteUnseen: lambda _: self.noted(AttemptState.SENT),
             ReadLedger: lambda _: self.ledger(),
             ProveExpiry: lambda _: self.proof(),
             End: lambda _: Ended(),
@@ -430,11 +434,16 @@ class Driver:
             preflight=self.outcome(),
         )
 
-    def noted(self, effect: Note) -> Noted:
+    def noted_sent(self) -> Noted | None:
         assert self.state.attempt is not None
-        edge = (self.state.attempt.state, effect.state)
+        unsent = self.state.attempt.state is AttemptState.SIGNED
+        return Noted(state=AttemptState.SENT) if unsent else None
+
+    def noted(self, state: AttemptState, slot: int | None = None) -> Noted:
+        assert self.state.attempt is not None
+        edge = (self.state.attempt.state, state)
         assert edge in ATTEMPT_EDGES or edge[0] is edge[1]
-        return Noted(state=effect.state, slot=effect.slot)
+        return Noted(state=state, slot=slot)
 
     def ledger(self) -> LedgerRead:
         told = self.dice.random() < 0.6
@@ -497,3 +506,13 @@ def test_what_holds_when_a_slow_signature_comes_back_keeps_it_from_being_recorde
 
     assert reported(effects).stop.reason == "kill_switch_row"
     assert Release() in effects
+
+
+def test_an_answer_that_comes_after_it_was_seen_does_not_unsee_it():
+    state = live(AttemptState.SEEN)
+
+    state, effects = step(state, Answered(now_ms=1))
+
+    assert effects == (NoteSent(),)
+    assert state.attempt is not None
+    assert state.attempt.state is AttemptState.SEEN

@@ -9,7 +9,7 @@ from liqctl.core.guards import Limits
 from liqctl.errors import RpcRefused, RpcUnreachable, StoreError
 from liqctl.keeper.service import Keeper
 from liqctl.keeper.settle import Live
-from tests.keeper.stage import Stage, execute, next_decision, signature_of, until
+from tests.keeper.stage import Stage, execute, next_decision, settle, signature_of, until
 
 NO_HISTORY, BUSY = -32011, 429
 
@@ -198,3 +198,57 @@ async def test_a_confirmed_attempt_leaves_its_place_and_takes_it_again_when_it_i
     await keeper.settler.settle_once()
 
     assert keeper.settler.unconfirmed() == 1
+
+
+async def test_a_send_that_answers_after_the_attempt_was_lost_changes_nothing(stage, monkeypatch):
+    monkeypatch.setattr("liqctl.keeper.settle.RENEW_MS", 0)
+    keeper = stage.keeper()
+    await keeper.start()
+    gate, answered = keeper.executor._gate, asyncio.Event()
+    assert gate is not None
+    send = gate.send
+
+    async def slowly(*given, **named):
+        await answered.wait()
+        return await send(*given, **named)
+
+    monkeypatch.setattr(gate, "send", slowly)
+    sending = asyncio.create_task(execute(keeper))
+    await until(keeper.settler.positions)
+    stage.lapse()
+    heir = stage.keeper()
+    assert await heir.settler.recover() == 1
+
+    await keeper.settler.settle_once()
+    assert not keeper.settler.positions()
+    answered.set()
+    execution = await sending
+
+    assert execution.live is not None
+    assert execution.live.outcome is not None
+    assert execution.live.outcome.reason == "held_by_another"
+
+
+async def test_an_attempt_is_not_followed_while_it_is_only_just_being_sent(stage, monkeypatch):
+    keeper = stage.keeper()
+    await keeper.start()
+    gate, answered = keeper.executor._gate, asyncio.Event()
+    assert gate is not None
+    send = gate.send
+
+    async def slowly(*given, **named):
+        answer = await send(*given, **named)
+        await answered.wait()
+        return answer
+
+    monkeypatch.setattr(gate, "send", slowly)
+    sending = asyncio.create_task(execute(keeper))
+    await until(stage.rpc.sent)
+    stage.ticks(8)
+    await keeper.settler.settle_once()
+    assert stage.rows("SELECT state FROM attempt") == [("SIGNED",)]
+
+    answered.set()
+    await sending
+    await settle(stage, keeper)
+    assert stage.rows("SELECT state FROM attempt") == [("FINALIZED_OK",)]

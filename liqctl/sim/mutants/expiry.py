@@ -224,7 +224,6 @@ EXPIRY: tuple[Mutant, ...] = (
             node=NodeFaults(lag_blocks=(0, 32)),
             settle_ms=250,
         ),
-        fast=True,
     ),
     Mutant(
         name="M11",

@@ -271,6 +271,7 @@ SENDING: tuple[Mutant, ...] = (
         patch=all_of(_final_from("confirmed"), silence_is_expiry),
         unmask=closes_little,
         swarm=world(cluster=LATE, market=SLOWLY, window_blocks=60),
+        fast=True,
     ),
     Mutant(
         name="M23",
