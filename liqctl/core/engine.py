@@ -6,6 +6,7 @@ from typing import Protocol, assert_never
 
 from liqctl.core.account import Decoded, Gone, Refusal, Seen, Undecodable, VenueState
 from liqctl.core.book import Book
+from liqctl.core.cluster_time import ClusterTime, Reading
 from liqctl.core.events import (
     AccountsSeen,
     Cause,
@@ -80,8 +81,7 @@ class Engine:
         self._book = book
         self.queue = queue
         self.view: dict[str, Seen] = {}
-        self.now_s = 0
-        self.slot = 0
+        self._time = ClusterTime()
         self._positions: dict[str, Position] = {}
         self._members: dict[str, set[str]] = {}
         self._markets_of: dict[str, set[str]] = {}
@@ -98,8 +98,8 @@ class Engine:
             case AccountsSeen():
                 return self._apply_accounts(event, now_ms)
             case ClockSeen():
-                if event.slot >= self.slot:
-                    self.slot, self.now_s = event.slot, max(self.now_s, event.unix_timestamp)
+                bank = Reading(slot=event.slot, unix_s=event.unix_timestamp, at_ms=now_ms)
+                self._time = self._time.after(bank)
                 return []
             case SnapshotSeen():
                 return self._apply_snapshot(event)
@@ -111,6 +111,16 @@ class Engine:
                 return self._evaluate_markets(set(self._members), now_ms, 0)
             case _ as unreachable:
                 assert_never(unreachable)
+
+    @property
+    def slot(self) -> int:
+        """The newest slot of the cluster that is believed."""
+        return self._time.slot
+
+    @property
+    def now_s(self) -> int:
+        """The cluster's own time in unix seconds."""
+        return self._time.unix_s
 
     def next(self, now_ms: int) -> Decision | None:
         """Return the most urgent decision; its position is in flight from now on.

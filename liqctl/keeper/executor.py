@@ -42,6 +42,7 @@ log = structlog.get_logger(__name__)
 
 HOUR_MS = 3_600_000
 SLOW_SIGNATURE_NS = 200_000_000
+BEHIND_SLOTS_MAX = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +85,12 @@ class Executor:
         gate: Gate | None,
         drafter: Drafter | None,
         hold: Callable[[str, Mapping[str, Seen]], Awaitable[str | None]],
+        known_slot: Callable[[], int],
     ) -> None:
-        """Wire the parts; the drafter pays with the gate's key, `hold` has the last word."""
+        """Wire the parts; the drafter pays with the gate's key, `hold` has the last word.
+
+        `known_slot` is the newest of the cluster: no node far behind it is asked.
+        """
         if gate is not None:
             paying = drafter is not None and drafter.liquidator == gate.liquidator
             invariant(paying, "the drafter does not pay with the gate's key")
@@ -97,6 +102,7 @@ class Executor:
         self._drafter = drafter
         self._rules = replace(settler.rules, sends=gate is not None, tries=drafter is not None)
         self._hold = hold
+        self._known_slot = known_slot
         self._sol_price = settler.sol_price
         self._recording = asyncio.Lock()
 
@@ -221,7 +227,7 @@ class Executor:
             position,
             work.view,
             beside,
-            min_context_slot=min_context_slot,
+            min_context_slot=max(min_context_slot, self._known_slot() - BEHIND_SLOTS_MAX),
         )
         work.read = read
         held = read.view[position.address].value

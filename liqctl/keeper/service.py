@@ -129,6 +129,7 @@ class Keeper:
             gate=gate,
             drafter=self._drafter,
             hold=self._held,
+            known_slot=lambda: self.engine.slot,
         )
         self.recorder = Recorder(context, self.engine, lambda: self.status().as_json())
         self._insurance_s = tuning.intervals.insurance_ms / 1_000

@@ -17,7 +17,7 @@ HERMES_OWNER = "hermes"
 _FEED_ID = re.compile(r"(?:0[xX])?([0-9a-fA-F]{64})", re.ASCII)
 _NAMED_ID = re.compile(rb"(?<![0-9a-fA-F])(?:0[xX])?([0-9a-fA-F]{64})(?![0-9a-fA-F])")
 
-_Digits = Annotated[str, msgspec.Meta(pattern=r"^-?[0-9]{1,20}\z", max_length=21)]
+_Digits = Annotated[str, msgspec.Meta(pattern=r"^-?[0-9]{1,20}\Z", max_length=21)]
 _I64 = Annotated[int, msgspec.Meta(ge=I64_MIN, le=I64_MAX)]
 _I32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 

@@ -291,9 +291,7 @@ class End(asyncio.Transport):
         """Call back in the peer's process when everything sent before has arrived there."""
         if not self._closing and not self._cable.swallows():
             self._arrives_s += _GAP_S
-            self._loop.call_at(
-                self._arrives_s, self.peer.confirm, heard, context=self.peer.context
-            )
+            self._loop.call_at(self._arrives_s, self.peer.confirm, heard, context=self.peer.context)
 
     def push(self, delay_s: float, arrive: Callable[..., None], what: object) -> None:
         """Let something arrive at the peer, behind everything sent before."""

@@ -20,7 +20,7 @@ from liqctl.sim.loop import Deadlock, Livelock
 from liqctl.sim.report import SeedReport
 from liqctl.sim.shortcuts import shortcuts
 from liqctl.sim.stage import Stage, serve, set_up
-from liqctl.sim.swarm import SLOT_MS, Swarm, rng_for
+from liqctl.sim.swarm import SLOT_MS, Dice, Swarm, rng_for
 from liqctl.sim.trouble import Trouble
 
 if TYPE_CHECKING:
@@ -180,7 +180,13 @@ class Play:
             await ended.wait()
             self.endings.append(self._ending(life, task))
             self.trouble.gone(life)
-            await asyncio.sleep(dice.between(*(CALM_RESTART_S if self.trouble.over else RESTART_S)))
+            await asyncio.sleep(self._restart_s(dice))
+
+    def _restart_s(self, dice: Dice) -> float:
+        """Return how long a keeper stays down; soon after the faults every one is up again."""
+        pause_s = dice.between(*CALM_RESTART_S)
+        left_s = self.swarm.chaos_s - self.stage.now_s()
+        return pause_s if left_s <= 0 else min(dice.between(*RESTART_S), left_s + pause_s)
 
     def _ending(self, life: Life, task: asyncio.Task[None]) -> Ending:
         how, error = ENDED, ""

@@ -435,7 +435,7 @@ def test_usable_mark_prices_are_told_by_symbol():
     one = engine(position("a", 90), at=80)
 
     assert one.mark_prices_e6() == {"SOL": 80}
-    one.apply(ClockSeen(slot=99, unix_timestamp=10**9), 0)
+    one.apply(ClockSeen(slot=99, unix_timestamp=10**9), 10**12)
     assert one.mark_prices_e6() == {}
 
 

@@ -408,3 +408,18 @@ async def test_what_the_ledger_tells_late_is_filled_in(stage, monkeypatch):
     [(fee,)] = stage.rows("SELECT fee_paid FROM attempt")
     assert stage.rows("SELECT fee_lamports FROM liquidations") == [(fee,)]
     assert fee > 5_000
+
+
+async def test_a_node_far_behind_the_cluster_is_not_asked_for_the_fresh_read(stage):
+    keeper = stage.keeper()
+    await keeper.start()
+    stage.ticks(80)
+    await keeper.feeds.read([])
+    keeper.absorb()
+    slot = keeper.engine.slot
+    asked = []
+    stage.rpc.faults["getMultipleAccounts"] = lambda params: asked.append(params[1])
+
+    await execute(keeper)
+
+    assert asked[0]["minContextSlot"] >= slot - 50
