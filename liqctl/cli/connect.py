@@ -17,6 +17,7 @@ from liqctl.chain.stream import Subscriptions
 from liqctl.chain.wallet import WatchOnly
 from liqctl.cli.options import Session
 from liqctl.config import Settings
+from liqctl.core.account import Gone, Undecodable
 from liqctl.core.breaker import BreakerRules
 from liqctl.core.guards import (
     SETUP_ACCOUNTS_MAX,
@@ -26,6 +27,7 @@ from liqctl.core.guards import (
 )
 from liqctl.errors import LayoutError, RpcError, RpcRefused, RpcUnreachable, SettingsError
 from liqctl.keeper.context import Context
+from liqctl.keeper.decode import decode
 from liqctl.keeper.draft import Fees
 from liqctl.keeper.feeds import Intervals
 from liqctl.keeper.gate import Gate
@@ -33,7 +35,7 @@ from liqctl.keeper.holds import STOP_FILE
 from liqctl.keeper.service import Keeper, Streams, Tuning
 from liqctl.keeper.storage import StoreThread
 from liqctl.ports import Clock, Rng, Signer, Store, SystemClock, SystemRng, Venue
-from liqctl.venues.confirming import facts_for
+from liqctl.venues.confirming import DemandsAccounts, facts_for
 from liqctl.venues.idl import Idl
 from liqctl.venues.mapping import VenueMap, read_mapping
 from liqctl.venues.registry import open_mapped, open_venue
@@ -65,6 +67,7 @@ async def connected(settings: Settings) -> AsyncIterator[Connection]:
     Raises:
         RpcError: none answers; what the first said.
         SettingsError: two belong to different clusters, the program is not there or is none.
+        LayoutError: the program is of another version than its venue.
     """
     clock = SystemClock()
     async with pool_of(settings, clock, SystemRng()) as rpc:
@@ -75,6 +78,7 @@ async def connected(settings: Settings) -> AsyncIterator[Connection]:
         except RpcError as error:
             raise _advised(error) from error
         await _check_program(chain, venue, rpc.shown_url)
+        await check_version(chain, venue)
         yield Connection(
             settings=settings, venue=venue, chain=chain, rpc=rpc, clock=clock, genesis=genesis
         )
@@ -175,6 +179,25 @@ async def _check_program(chain: Chain, venue: Venue, url: str) -> None:
             f"{venue.program_id} on {url} is an account, not a program; "
             "name the right one with --program-id"
         )
+
+
+async def check_version(chain: Chain, venue: Venue) -> None:
+    """Refuse a program of another version than the venue was written for, where it can tell.
+
+    Raises:
+        LayoutError: which account is not as it should be.
+    """
+    if not isinstance(venue, DemandsAccounts):
+        return
+    answer = await chain.accounts(venue.demanded())
+    for address, account in answer.by_address.items():
+        value = decode(venue, address, account, answer.slot).value
+        if isinstance(value, Undecodable | Gone):
+            what = value.detail if isinstance(value, Undecodable) else "there is none"
+            raise LayoutError(
+                f"the program {venue.program_id} is of another version than the {venue.id} venue "
+                f"was written for: account {address}, {what}; look for a newer liqctl"
+            )
 
 
 @asynccontextmanager

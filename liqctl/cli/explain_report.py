@@ -18,6 +18,7 @@ from liqctl.ports import Venue
 from liqctl.venues.confirming import facts_for
 
 E6 = 6
+UNITS = {"_e6": 6, "_e9": 9, "_e10": 10}
 WIDTH = 28
 
 
@@ -204,12 +205,15 @@ def _shown(value_e6: int | None) -> str:
 
 
 def _name(step: str) -> str:
-    return step.removesuffix("_e6").removesuffix("_bps").replace("_", " ")
+    for unit in (*UNITS, "_bps"):
+        step = step.removesuffix(unit)
+    return step.replace("_", " ")
 
 
 def _figure(name: str, value: int) -> str:
-    if name.endswith("_e6"):
-        return decimal(value, E6)
+    for unit, digits in UNITS.items():
+        if name.endswith(unit):
+            return decimal(value, digits)
     return f"{value:,} bps" if name.endswith("_bps") else f"{value:,}"
 
 

@@ -30,6 +30,8 @@ ADVICE = {
     "collateral_unreadable": "the custody of its collateral cannot be read; is there a newer liqctl",
     "collateral_virtual": "the custody of its collateral holds no tokens; the program pays nothing",
     "oracle_unsupported": "the custody has no oracle; the program judges nothing in it",
+    "pool_missing": "the program has no pool at the address that the custody names",
+    "pool_unreadable": "its pool cannot be read; is there a newer liqctl",
     "other_pool": "its custody belongs to another pool than the position",
     "overflow": "the program's arithmetic overflows on it, so that the program fails",
     "pool_cannot_pay": "the pool holds less than the position is owed",

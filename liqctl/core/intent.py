@@ -115,6 +115,7 @@ class Attempt:
     signed_ms: int = 0
     sends: int = 0
     seen_slot: int | None = None
+    final_slot: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,6 +40,15 @@ class PriceSource(StrEnum):
     DOVES = "doves"
 
 
+ON_CHAIN = (
+    PriceSource.PUSH_FEED,
+    PriceSource.PRICE_UPDATE,
+    PriceSource.LEGACY,
+    PriceSource.CUSTOM,
+    PriceSource.DOVES,
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceReading:
     """A published price as it stands in an account: value = mantissa * 10**exponent.

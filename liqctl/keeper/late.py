@@ -31,8 +31,8 @@ async def fill_in(context: Context) -> int:
         except RpcError as error:
             log.debug("ledger_silent", signature=attempt.signature, error=str(error))
             return filled
-        if landed is None:
-            continue
+        if landed is None or landed.slot != attempt.final_slot:
+            continue  # another slot is another fork, where it may have done something else
         row = await _liquidation(context, attempt, landed)
         await context.store.run(store.price_attempt, attempt.signature, landed.fee_lamports, row)
         log.info("ledger_told", signature=attempt.signature)

@@ -350,10 +350,15 @@ class Settler:
         return Noted(state=AttemptState.SENT) if unsent else None
 
     async def _read_ledger(self, live: Live) -> Event:
-        """Ask what the ledger tells; a node that has or shows no history tells nothing."""
+        """Ask what the ledger tells; a node that has or shows no history tells nothing.
+
+        Nor does one that shows another slot than the status: it tells of a fork of its own, where
+        the transaction may have done something else.
+        """
         status = present(live.status, "a ledger read without a status")
         try:
-            live.landed = await self._chain.transaction(live.attempt.signature)
+            landed = await self._chain.transaction(live.attempt.signature)
+            live.landed = landed if landed is not None and landed.slot == status.slot else None
         except RpcError as error:
             hidden = isinstance(error, RpcRefused) and error.code == NO_HISTORY
             if not hidden and not isinstance(error, RpcMalformed):

@@ -50,6 +50,11 @@ class _Soon(asyncio.Handle):
         self._repr = self._source_traceback = None
         self.process = context.get(CURRENT, loop.world)
 
+    def cancel(self) -> None:
+        """Let go of everything; the loop passes it over."""
+        self._cancelled = True
+        self._callback = self._args = None  # type: ignore[assignment]
+
 
 class _Later(asyncio.TimerHandle):
     """The same with a time."""
@@ -73,6 +78,11 @@ class _Later(asyncio.TimerHandle):
         self._cancelled = False
         self._repr = self._source_traceback = None
         self.process = context.get(CURRENT, loop.world)
+
+    def cancel(self) -> None:
+        """Stay among the timers and be passed over when the time comes."""
+        self._cancelled = True
+        self._callback = self._args = None  # type: ignore[assignment]
 
 
 class _Task(asyncio.Task[T]):
@@ -235,11 +245,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
             raise RuntimeError("the simulation is over")
         process = self.current if context is None else context.get(CURRENT, self.world)
         self._serial += 1
-        task = _Task(
+        return _Task(
             coro, serial=self._serial, process=process, loop=self, name=name, context=context
         )
-        process.tasks.add(task)
-        return task
 
     def run_in_executor(
         self, executor: object, func: Callable[..., T], *args: object
@@ -438,9 +446,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 soon.append(heapq.heappop(timers)[2])
             return
         raise Deadlock(f"nothing is scheduled at {self._now:.3f} s")
-
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """Leave a cancelled timer where it is; it is passed over when its time comes."""
 
 
 def _call_name(func: Callable[..., object], args: tuple[object, ...]) -> str:

@@ -288,9 +288,8 @@ class End(asyncio.Transport):
         self.push(delay_s, self.peer.receive, data)
 
     def ask(self, heard: Callable[[], None]) -> None:
-        """Call back in the peer's process when everything sent before has arrived there."""
+        """Call back in the peer's process when what was sent before arrives, before it acts on it."""
         if not self._closing and not self._cable.swallows():
-            self._arrives_s += _GAP_S
             self._loop.call_at(self._arrives_s, self.peer.confirm, heard, context=self.peer.context)
 
     def push(self, delay_s: float, arrive: Callable[..., None], what: object) -> None:

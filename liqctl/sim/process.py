@@ -8,8 +8,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable
 from types import AsyncGeneratorType, CoroutineType
-from typing import Any, Protocol
-from weakref import WeakSet
+from typing import Any, Protocol, cast
 
 from liqctl.errors import invariant
 
@@ -47,7 +46,6 @@ class Process:
         self.paused = False
         self.crash_at: CrashPoint | None = None
         self.at_death: list[Callable[[], None]] = []
-        self.tasks: WeakSet[asyncio.Task[object]] = WeakSet()
         self.pipes: dict[Severed, None] = {}
         self.signals: dict[int, Callable[[], object]] = {}
         self.gate = False
@@ -64,7 +62,14 @@ class Process:
     @property
     def running(self) -> bool:
         """Whether the process lives and has a task that did not end."""
-        return not self.dead and any(not task.done() for task in self.tasks)
+        return not self.dead and bool(self.tasks())
+
+    def tasks(self) -> list[asyncio.Task[Any]]:
+        """Return its tasks that have not ended."""
+        if self._loop is None:
+            return []
+        every = asyncio.all_tasks(cast("asyncio.AbstractEventLoop", self._loop))
+        return [task for task in every if getattr(task, "process", None) is self]
 
     def bind(self, loop: "ProcessLoop") -> None:
         """Make the loop the one that the process runs on; twice is once."""
@@ -80,7 +85,7 @@ class Process:
             return
         self.dead = self.gate = True
         # a task nobody refers to would be closed, and its finally-blocks run, when it is collected
-        self._graveyard = [*self.tasks, *self._waiting]
+        self._graveyard = [*self.tasks(), *self._waiting]
         self._waiting.clear()
         for pipe in list(self.pipes):
             pipe.sever()

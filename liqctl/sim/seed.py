@@ -30,7 +30,8 @@ RESTART_S = (0.1, 30.0)
 CALM_RESTART_S = (0.1, 2.0)
 START_S = 2.0
 LAST_S = 16.0
-PEACE_S = 30.0
+# Longer than from one reconciliation to the next.
+PEACE_S = 36.0
 LOOK_S = 3.0
 DECISION_AGE_S_MAX = 45.0
 
@@ -280,8 +281,7 @@ class Play:
             }
         )
         for name, life in self.trouble.lives.items():
-            running = not life.process.dead and life.process.tasks
-            if running and life.asked_at_s is not None and self._unended(life):
+            if life.process.running and life.asked_at_s is not None and self._unended(life):
                 self._violation("STALL", f"{name} did not end within {LAST_S:.0f} s")
 
     def _unended(self, life: Life) -> bool:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from liqctl.ports import SystemRng
@@ -176,7 +176,7 @@ class Swarm:
         dice = rng_for(seed, "swarm")
         window = dice.pick(WINDOWS)
         keepers = dice.pick((1, 1, 2, 2, 3))
-        return cls(
+        usual = cls(
             seed=seed,
             keepers=keepers,
             separate_store=keepers > 1 and dice.chance(0.25),
@@ -194,6 +194,25 @@ class Swarm:
             own=_own(dice),
             snapshots_hot=dice.chance(0.75),
         )
+        return _with_rare_faults(usual, rng_for(seed, "rare"))
+
+
+def _with_rare_faults(usual: Swarm, dice: Dice) -> Swarm:
+    """Return a configuration with more of what seldom meets an attempt by itself."""
+    node, market, own = usual.node, usual.market, usual.own
+    if dice.chance(0.15):
+        methods = tuple(dice.pick(LIED_ABOUT) for _ in range(2))
+        node = replace(node, lie=dice.pick((0.05, 0.3)), lies_about=methods)
+    if dice.chance(0.15):
+        market = replace(market, prices=(*market.prices, "aged"))
+    if dice.chance(0.2):
+        accounts = dict.fromkeys((*market.accounts, "shrunk"))
+        market = replace(market, accounts=tuple(accounts), rivals=2)
+    if dice.chance(0.05):
+        market = replace(market, accounts=(*market.accounts, "handed_over"))
+    if dice.chance(0.2):
+        own = replace(own, exclude=dice.pick((0.5, 2.0)))
+    return replace(usual, node=node, market=market, own=own)
 
 
 def _cluster(dice: Dice) -> ClusterFaults:
@@ -227,6 +246,14 @@ def _node(dice: Dice) -> NodeFaults:
     )
 
 
+LIED_ABOUT = (
+    "sendTransaction",
+    "getSignatureStatuses",
+    "getSignatureStatuses",
+    "getLatestBlockhash",
+    "getMultipleAccounts",
+    "getProgramAccounts",
+)
 PRICE_FAULTS = (
     "stale",
     "future",

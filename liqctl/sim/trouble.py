@@ -26,7 +26,8 @@ KILL_MAX = 0.6
 OFFSETS_MS = (-3_600_000, 3_600_000, -30_000, 30_000, -700, 700, 0)
 AWAITS_MAX = 400
 FREEZE_S = 60.0
-SWITCHES = ("row", "file", "signal")
+# The signal is often not possible, and becomes a row then.
+SWITCHES = ("row", "file", "signal", "signal")
 
 
 class Trouble:
@@ -43,7 +44,7 @@ class Trouble:
         self.kills_in_flight = 0
         self.switches: list[Switched] = []
         self.exclusions: list[Excluded] = []
-        self._excluded: set[tuple[str, str]] = set()
+        self._excluded: dict[tuple[str, str], Callable[[], None]] = {}
         self.resumed: dict[str, list[float]] = {}
         self._switched_on: dict[str, float] = {}
         self._signalled: dict[str, Life] = {}
@@ -236,16 +237,16 @@ class Trouble:
         place = (str(seat.database), position)
         if place in self._excluded:
             return
-        self._excluded.add(place)
         store = stage.operators[seat.database]
         now_ms = seat.clock.unix_ms()
         store.exclude(Exclusion(position=position, reason="operator", since_ms=now_ms))
-        stage.tally.fault("excluded")
         on_s, lasts_s = stage.now_s(), dice.between(5.0, 60.0)
+        self._last("excluded", lasts_s)
 
         def include() -> None:
+            if self._excluded.pop(place, None) is None:
+                return
             store.include(position)
-            self._excluded.discard(place)
             self.exclusions.append(
                 Excluded(
                     path=str(seat.database),
@@ -255,6 +256,7 @@ class Trouble:
                 )
             )
 
+        self._excluded[place] = include
         asyncio.get_running_loop().call_later(lasts_s, include)
 
     def _lift(self, seat: "Seat") -> None:
@@ -281,6 +283,8 @@ class Trouble:
                 link = stage.network.link(seat.name, f"127.0.0.{11 + number}")
                 link.mute = link.refuse = False
                 link.reset_rate = 0.0
+        for include in tuple(self._excluded.values()):
+            include()
         for books in stage.books:
             seat = next(one for one in stage.seats if one.journal is books.journal)
             self._lift(seat)

@@ -116,6 +116,7 @@ def attempt_of(row: Row) -> Attempt:
         signed_ms=row["signed_ms"],
         sends=row["sends"],
         seen_slot=row["seen_slot"],
+        final_slot=row["final_slot"],
     )
 
 

@@ -299,7 +299,7 @@ class MemoryStore:
     def unpriced_attempts(self, limit: int) -> list[Attempt]:
         """Return final attempts whose fee no node has told yet, newest first."""
         found = [
-            kept.row
+            replace(kept.row, final_slot=kept.ending.final_slot)
             for kept in self._attempts.values()
             if kept.row.state in FINALIZED
             and kept.ending is not None

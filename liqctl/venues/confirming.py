@@ -1,5 +1,7 @@
 """What a program's own view of a verdict answers, and what is known of an open venue."""
 
+from typing import Protocol, runtime_checkable
+
 from liqctl.errors import LayoutError
 from liqctl.ports import Venue
 from liqctl.venues.facts import FACTS, Facts, facts_of
@@ -8,6 +10,15 @@ from liqctl.venues.reference import ReferenceVenue
 
 # Answers with one byte, 1 for liquidatable; some nodes cut trailing zeros.
 _ONE_BYTE = frozenset({"perpetuals", "adrena"})
+
+
+@runtime_checkable
+class DemandsAccounts(Protocol):
+    """A venue that works with one version of its program only, and knows how to tell."""
+
+    def demanded(self) -> tuple[str, ...]:
+        """Return the accounts that must be there, and of this version, before anything begins."""
+        ...
 
 
 def confirmed(venue: Venue, returned: bytes) -> bool | None:

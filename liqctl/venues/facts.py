@@ -4,6 +4,7 @@ import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from liqctl.venues.adrena_layout import ADRENA_IDL, KINDS
 from liqctl.venues.idl import Idl
 from liqctl.venues.jupiter import JUPITER_IDL, WHY_NOT
 from liqctl.venues.mapping import VenueMap
@@ -15,7 +16,8 @@ from liqctl.venues.reference_layout import REFERENCE_IDL
 class Facts:
     """One venue: its abilities, and hash, date and account lengths of its verification.
 
-    `verdict` is "exact" where the program's arithmetic is repeated, "estimate" where it is not;
+    `verdict` is "exact" where the program's arithmetic is repeated, "estimate" where it is not, and
+    "confirm" where an estimate counts as soon as the program's own view says the same;
     `account_bytes` is the length of each account of fixed size, `verified_on` None for never.
     Sizes have `size_digits` decimals and are in `size_unit`, "base" or "usd". The
     hashes are written down: an IDL that changes makes its test fail until it is verified anew.
@@ -61,6 +63,19 @@ FACTS = {
         idl_sha256="374c00bf83927b9daf3c8a4c4be20e344300df5927dcb34e7eea34cd438f8fbd",
         verified_on=datetime.date(2026, 11, 25),
         account_bytes=_sizes(PERPETUALS_IDL, ("Position", "Custody")),
+        size_digits=6,
+        size_unit="usd",
+    ),
+    "adrena": Facts(
+        venue="adrena",
+        can_liquidate=True,
+        why_not=None,
+        verdict="confirm",
+        reward="rent",
+        insurance_fund=False,
+        idl_sha256="71db6269081b9ac622f224fd6f01d4b6cf2eda5b8ce0dce7a551d2b11cdcce05",
+        verified_on=None,
+        account_bytes=_sizes(ADRENA_IDL, KINDS),
         size_digits=6,
         size_unit="usd",
     ),

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 
 from liqctl.errors import SettingsError
 from liqctl.ports import Venue
+from liqctl.venues.adrena import AdrenaVenue
+from liqctl.venues.adrena_layout import ADRENA_IDL
 from liqctl.venues.jupiter import JUPITER_IDL, JupiterVenue
 from liqctl.venues.mapped import MappedVenue
 from liqctl.venues.mapping import VenueMap
@@ -15,11 +17,13 @@ from liqctl.venues.reference_layout import REFERENCE_IDL
 VENUES: Mapping[str, Callable[[str], Venue]] = {
     ReferenceVenue.id: ReferenceVenue,
     PerpetualsVenue.id: PerpetualsVenue,
+    AdrenaVenue.id: AdrenaVenue,
     JupiterVenue.id: JupiterVenue,
 }
 DEFAULT_PROGRAMS = {
     ReferenceVenue.id: str(REFERENCE_IDL.address),
     PerpetualsVenue.id: str(PERPETUALS_IDL.address),
+    AdrenaVenue.id: str(ADRENA_IDL.address),
     JupiterVenue.id: str(JUPITER_IDL.address),
 }
 

@@ -43,13 +43,14 @@ def away(desk: Desk, *arguments: object) -> Run:
 def test_each_venue_is_listed_with_what_it_was_verified_against(desk):
     found = away(desk, "venues", "list", "--json", *OWN).json
 
-    assert [one["venue"] for one in found] == ["reference", "perpetuals", "reference-mapped"]
+    names = ["reference", "perpetuals", "adrena", "jupiter", "reference-mapped"]
+    assert [one["venue"] for one in found] == names
     assert all(len(one["idl_sha256"]) == 64 for one in found)
-    assert found[0]["idl_sha256"] == found[2]["idl_sha256"]
-    assert (found[2]["can_liquidate"], found[2]["verified_on"]) == (True, "2026-11-25")
+    assert found[0]["idl_sha256"] == found[4]["idl_sha256"]
+    assert (found[4]["can_liquidate"], found[4]["verified_on"]) == (True, "2026-11-25")
     table = away(desk, "venues", "list").out.splitlines()
     assert table[0].split()[:3] == ["venue", "liquidates", "verdict"]
-    assert len(table) == 3
+    assert len(table) == 5
 
 
 def test_why_a_venue_is_watch_only_is_said(desk):

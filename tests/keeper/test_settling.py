@@ -159,7 +159,8 @@ async def test_an_intent_is_given_up_after_the_allowed_attempts_each_proven_expi
     assert len(set(stage.rpc.sent())) == 2
 
 
-async def test_a_start_that_fails_gives_back_the_leases_that_it_took(stage):
+async def test_a_start_that_fails_gives_back_the_leases_that_it_took(stage, monkeypatch):
+    monkeypatch.setattr("liqctl.keeper.service.START_PAUSES_S", (0.01,))
     keeper = stage.keeper()
     await keeper.start()
     await launched(keeper, 2)
@@ -252,3 +253,23 @@ async def test_an_attempt_is_not_followed_while_it_is_only_just_being_sent(stage
     await sending
     await settle(stage, keeper)
     assert stage.rows("SELECT state FROM attempt") == [("FINALIZED_OK",)]
+
+
+async def test_a_node_that_shows_a_transaction_on_a_fork_of_its_own_is_not_believed(stage):
+    keeper = stage.keeper()
+    await keeper.start()
+    [live] = await launched(keeper, 1)
+
+    def on_another_fork(params: list[Any]) -> object:
+        shown = stage.rpc.really("getTransaction", params)
+        return {**shown, "slot": shown["slot"] + 4}
+
+    stage.rpc.faults["getTransaction"] = on_another_fork
+    stage.ticks(40)
+    await keeper.settler.settle_once()
+    assert keeper.settler.positions() == {live.attempt.position}
+
+    stage.rpc.faults.clear()
+    await keeper.settler.settle_once()
+
+    assert stage.rows("SELECT fee_lamports FROM liquidations") == [(205_000,)]

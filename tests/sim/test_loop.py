@@ -172,6 +172,7 @@ def lived(steps=None):
     return left
 
 
+@pytest.mark.usefixtures("small_heap")
 def test_a_process_killed_at_any_step_leaves_what_it_did_before_and_unwinds_nothing():
     steps, rows, seen, unhandled = lived()
     assert seen == ["a", "b", "c", 0, 1, 2, "finally", "end", "finally"]

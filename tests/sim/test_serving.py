@@ -15,6 +15,7 @@ from liqctl.chain.stream import Subscriptions
 from liqctl.errors import RpcError, RpcUnreachable
 from liqctl.ports import SystemRng
 from liqctl.sim.clock import SimClock
+from liqctl.sim.door import DoorLog
 from liqctl.sim.loop import VirtualLoop
 from liqctl.sim.network import End, Network
 from liqctl.sim.process import Process
@@ -171,6 +172,39 @@ def test_a_node_that_asks_for_a_pause_gets_it_in_virtual_time(stage):
     assert 3.0 <= second - first < 3.1
 
 
+@pytest.mark.parametrize(("given_up_s", "heard"), [(9.0, ["keeper"]), (0.5, [])])
+def test_an_answer_is_heard_by_a_client_that_still_listens(stage, given_up_s, heard):
+    came: list[str] = []
+
+    def note():
+        came.append(stage.loop.current.name)
+
+    async def call():
+        with contextlib.suppress(RpcError, TimeoutError):
+            async with stage.rpc() as rpc, asyncio.timeout(given_up_s):
+                await rpc.once(HOT, [])
+
+    stage.node.first = [Reply(status=429, delay_s=1.0, heard=note)]
+    stage.run(call())
+
+    assert came == heard
+
+
+def test_only_what_comes_after_a_pause_was_heard_is_impatient():
+    log = DoorLog()
+    log.asked("keeper", "node0", 1.0)
+    log.asked_pause("keeper", "node0", 1.0, 2.0)
+    for at_s in (1.01, 1.2, 2.9, 3.0, 3.5):
+        log.asked("keeper", "node0", at_s)
+    log.asked("keeper", "node1", 1.2)
+    assert [at_s for at_s, *_ in log.impatient] == [1.2, 2.9]
+
+    log.asked_pause("keeper", "node0", 4.0, 2.0)
+    log.born("keeper")
+    log.asked("keeper", "node0", 5.0)
+    assert len(log.impatient) == 2
+
+
 @pytest.mark.parametrize(
     ("reply", "after_s"),
     [
@@ -294,6 +328,7 @@ async def call_twice(stage, method):
             await rpc.call(method, [])
 
 
+@pytest.mark.usefixtures("small_heap")
 @pytest.mark.parametrize(
     "program",
     [

@@ -383,7 +383,8 @@ class StoreContract:
         recorded(store)
         decided = liquidation(fee_lamports=None, liquidator_reward=1, timestamp=5)
         end(store, replace(OK, fee_lamports=None), row=decided, intent=IntentState.DONE)
-        assert [each.signature for each in store.unpriced_attempts(10)] == ["sig"]
+        [unpriced] = store.unpriced_attempts(10)
+        assert (unpriced.signature, unpriced.final_slot) == ("sig", 900)
         assert store.unpriced_attempts(0) == []
 
         told = liquidation(fee_lamports=7_000, liquidator_reward=2, timestamp=6)

@@ -41,13 +41,13 @@ def _micro_lamports(patches: Patches) -> None:
 
 
 def _switch_read_once(patches: Patches) -> None:
-    async def look(self: Part) -> None:
-        if self not in looked:
-            await before(self)
-            looked[self] = True
+    def note(self: Part, found: Part) -> None:
+        if self not in noted:
+            before(self, found)
+            noted[self] = True
 
-    looked: WeakKeyDictionary[Part, bool] = WeakKeyDictionary()
-    before = patches.set(holds.Holds, "look", look)
+    noted: WeakKeyDictionary[Part, bool] = WeakKeyDictionary()
+    before = patches.set(holds.Holds, "note", note)
 
 
 def _dry_run_sends(patches: Patches) -> None:
