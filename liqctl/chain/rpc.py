@@ -7,7 +7,7 @@ import logging
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from types import TracebackType
 from typing import Self
 from urllib.request import getproxies
@@ -117,10 +117,15 @@ class HttpRpc:
         self._rng = rng
         self._limits = limits or RpcLimits()
         self._ids = itertools.count(1)
-        self._client = _client(self._url, self._limits)
+        _check_callable(self._url)
         self._hot = _hot_wire(self._url, self._limits)
         self._shy_until_ns: int | None = None
         self.counts = RpcCounts()
+
+    @cached_property
+    def _client(self) -> httpx.AsyncClient:
+        """The general client, made when the short way does not do."""
+        return _client(self._url, self._limits)
 
     @property
     def shown_url(self) -> str:
@@ -148,7 +153,8 @@ class HttpRpc:
         """Close the connections; no call may follow."""
         if self._hot is not None:
             self._hot.close()
-        await self._client.aclose()
+        if "_client" in vars(self):
+            await self._client.aclose()
 
     async def call(self, method: str, params: Sequence[object]) -> object:
         """Return the `result` member of the answer.
@@ -331,12 +337,15 @@ def _tls(*, secure: bool) -> ssl.SSLContext:
     return httpx.create_ssl_context() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-def _client(url: str, limits: RpcLimits) -> httpx.AsyncClient:
-    quiet_transport_loggers()
+def _check_callable(url: str) -> None:
     try:
         httpx.URL(url)
     except httpx.InvalidURL as error:
         raise SettingsError(f"{redacted(url)} is no URL that can be called") from error
+
+
+def _client(url: str, limits: RpcLimits) -> httpx.AsyncClient:
+    quiet_transport_loggers()
     return httpx.AsyncClient(
         headers={"content-type": "application/json", "user-agent": "liqctl"},
         # asyncio.timeout bounds the whole call; a large answer must not fall silent either

@@ -9,16 +9,31 @@ from liqctl.core.position import Position
 
 SIZE_DIGITS = 9
 PRICE_DIGITS = 6
+# Where sizes are in USD; a user's own program is told by its mapping, which records do not keep.
+_USD_SIZED = frozenset({"perpetuals", "adrena", "jupiter"})
+
+
+def size_digits(venue: str) -> int:
+    """Return how many decimals the sizes of a venue have, by its name in records.
+
+    >>> size_digits("reference"), size_digits("perpetuals")
+    (9, 6)
+    """
+    return 6 if venue in _USD_SIZED else SIZE_DIGITS
 
 
 def arithmetic(
-    position: Position, verdict: Assessment, settings: Settings, max_size: int | None = None
+    position: Position,
+    verdict: Assessment,
+    settings: Settings,
+    max_size: int | None = None,
+    digits: int = SIZE_DIGITS,
 ) -> list[str]:
     """Return the lines that lead from position and price to what a liquidation does and costs.
 
-    `max_size` is the limit of the person who asks, in units of 1e-9.
+    `max_size` is the limit of the person who asks; sizes have so many decimal digits.
     """
-    size = decimal(position.size, SIZE_DIGITS)
+    size = decimal(position.size, digits)
     lines = [
         f"position            {position.address}",
         f"owner               {position.owner}",
@@ -41,9 +56,9 @@ def arithmetic(
     ]
     if not verdict.liquidatable:
         return [*lines, "verdict             healthy"]
-    lines += _liquidation(position, verdict)
+    lines += _liquidation(position, verdict, digits)
     if max_size is not None and max_size < verdict.close_size:
-        limit = decimal(max_size, SIZE_DIGITS)
+        limit = decimal(max_size, digits)
         lines.append(f"your limit          closes {limit} only; fee and reward shrink with it")
     return [*lines, *_cost(settings)]
 
@@ -52,12 +67,12 @@ def _age(age_s: int) -> str:
     return f"{age_s} s old" if age_s >= 0 else f"{-age_s} s ahead of the cluster's clock"
 
 
-def _liquidation(position: Position, verdict: Assessment) -> list[str]:
+def _liquidation(position: Position, verdict: Assessment, digits: int) -> list[str]:
     blocked = [f"blocked             {explained(blocker)}" for blocker in verdict.blockers]
     if verdict.kind is None:
         return ["verdict             liquidatable", *blocked]
-    closed = decimal(verdict.close_size, SIZE_DIGITS)
-    share = verdict.close_size * 100 // position.size
+    closed = decimal(verdict.close_size, digits)
+    share = verdict.close_size * 100 // position.size if position.size else 100
     lines = [
         f"verdict             liquidatable: {verdict.kind}, closes {closed} ({share} %)",
         f"liquidation fee     {quote(verdict.fee)}",

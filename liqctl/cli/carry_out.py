@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
-from liqctl.cli.arithmetic import PRICE_DIGITS, SIZE_DIGITS
+from liqctl.cli.arithmetic import PRICE_DIGITS, SIZE_DIGITS, size_digits
 from liqctl.cli.reasons import explained
 from liqctl.cli.render import decimal, quote
 from liqctl.core.account import Seen
@@ -50,6 +50,7 @@ class Finish:
     price_e6: int | None = None
     reward: int | None = None
     bad_debt: int | None = None
+    size_digits: int = SIZE_DIGITS
 
     @property
     def text(self) -> str:
@@ -59,7 +60,7 @@ class Finish:
             told = f"{told}: {explained(self.reason)}"
         elif self.closed_size is not None and self.price_e6 is not None:
             told = (
-                f"{told} ({self.kind}): closed {decimal(self.closed_size, SIZE_DIGITS)} at "
+                f"{told} ({self.kind}): closed {decimal(self.closed_size, self.size_digits)} at "
                 f"{decimal(self.price_e6, PRICE_DIGITS)}, reward {quote(self.reward or 0)}, "
                 f"bad debt {quote(self.bad_debt or 0)}"
             )
@@ -186,4 +187,5 @@ def _finish(
         price_e6=row.liquidation_price,
         reward=row.liquidator_reward,
         bad_debt=row.bad_debt,
+        size_digits=size_digits(row.venue),
     )

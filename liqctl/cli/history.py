@@ -150,7 +150,7 @@ def _csv_cell(value: object) -> object:
 def _liquidation_table(session: Session, rows: list[Liquidation]) -> None:
     from liqctl.cli.arithmetic import (  # noqa: PLC0415 - 40 ms, not for --help
         PRICE_DIGITS,
-        SIZE_DIGITS,
+        size_digits,
     )
     from liqctl.cli.render import decimal, health, quote  # noqa: PLC0415 - 40 ms, not for --help
     from liqctl.cli.times import utc  # noqa: PLC0415 - with the rows only
@@ -163,7 +163,7 @@ def _liquidation_table(session: Session, rows: list[Liquidation]) -> None:
             row.position_pubkey,
             row.symbol,
             "full" if row.is_full_liquidation else "partial",
-            decimal(row.liquidated_size, SIZE_DIGITS),
+            decimal(row.liquidated_size, size_digits(row.venue)),
             decimal(row.liquidation_price, PRICE_DIGITS),
             quote(row.liquidator_reward),
             quote(row.bad_debt),

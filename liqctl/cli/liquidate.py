@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from liqctl.core.position import Position
     from liqctl.keeper.reading import FreshRead
     from liqctl.keeper.service import Keeper
+    from liqctl.ports import Venue
 
 SIZE_DIGITS = 9
 SIZE_MAX = 2**64 - 1
@@ -53,30 +54,30 @@ def liquidate(
     if at_a_loss:
         settings = session.settings.model_copy(update={"profit_floor_permille": 0})
         session = replace(session, settings=settings)
-    asyncio.run(_liquidate(session, pubkey, None if max_size is None else size_units(max_size)))
+    asyncio.run(_liquidate(session, pubkey, max_size))
 
 
-def size_units(text: str) -> int:
-    """Return a size in the venue's unit of 1e-9, exactly.
+def size_units(text: str, digits: int = SIZE_DIGITS) -> int:
+    """Return a size in the venue's unit, which has so many decimals, exactly.
 
     >>> size_units("2.5")
     2500000000
 
     Raises:
-        SettingsError: it is no positive number, or has more than nine places.
+        SettingsError: it is no positive number, or has more places than that.
     """
     whole, _, places = text.partition(".")
     wellformed = f"{whole}{places}".isascii() and f"{whole}{places}".isdigit()
-    units = int(f"{whole}{places:0<{SIZE_DIGITS}}") if wellformed else 0
-    if len(places) > SIZE_DIGITS or not 0 < units <= SIZE_MAX:
+    units = int(f"{whole}{places:0<{digits}}") if wellformed else 0
+    if len(places) > digits or not 0 < units <= SIZE_MAX:
         raise SettingsError(
-            f"--max-size must be a positive number with at most {SIZE_DIGITS} places, such as 2.5, "
+            f"--max-size must be a positive number with at most {digits} places, such as 2.5, "
             f"was {text}"
         )
     return units
 
 
-async def _liquidate(session: Session, pubkey: str, max_size: int | None) -> None:
+async def _liquidate(session: Session, pubkey: str, limit: str | None) -> None:
     from liqctl.chain.base58 import is_address  # noqa: PLC0415 - 90 ms, not for --help
     from liqctl.cli.carry_out import carry_out, refused  # noqa: PLC0415 - with the keeper only
     from liqctl.cli.connect import (  # noqa: PLC0415 - 300 ms, not for --help
@@ -90,10 +91,13 @@ async def _liquidate(session: Session, pubkey: str, max_size: int | None) -> Non
     )
     from liqctl.cli.scan import refuse_watch_only  # noqa: PLC0415 - when asked for
     from liqctl.store.open import open_store  # noqa: PLC0415 - 180 ms, not for --help
+    from liqctl.venues.confirming import facts_for  # noqa: PLC0415 - with the venue only
 
     if not is_address(pubkey):
         raise SettingsError(f"{pubkey!r} is no public key in base58; give a position's address")
-    refuse_watch_only(venue_of(session.settings))
+    venue = venue_of(session.settings)
+    refuse_watch_only(venue)
+    max_size = None if limit is None else size_units(limit, facts_for(venue).size_digits)
     database = "sqlite::memory:" if session.dry_run else session.settings.database_url
     async with (
         connected(session.settings) as connection,
@@ -108,7 +112,7 @@ async def _liquidate(session: Session, pubkey: str, max_size: int | None) -> Non
         if read.position is None or read.assessment is None:
             raise LiqctlError("the position was closed while it was being read")
         _show(session, connection, read.position, read.assessment, max_size)
-        _refuse(read.position, read.assessment, max_size)
+        _refuse(venue, read.position, read.assessment, max_size)
         position, verdict = read.position, read.assessment
         finish = refused(verdict, tuning_of(session.settings).limits)
         if finish is None:
@@ -191,10 +195,13 @@ def described(value: "Decoded") -> str:
             return "a price account"
 
 
-def _refuse(position: "Position", verdict: "Assessment", max_size: int | None) -> None:
+def _refuse(
+    venue: "Venue", position: "Position", verdict: "Assessment", max_size: int | None
+) -> None:
     from liqctl.cli.reasons import explained  # noqa: PLC0415 - when asked for
     from liqctl.cli.render import decimal  # noqa: PLC0415 - 40 ms, not for --help
     from liqctl.core.health import Kind  # noqa: PLC0415 - with the keeper only
+    from liqctl.venues.confirming import facts_for  # noqa: PLC0415 - with the venue only
 
     if verdict.liquidatable is None:
         reason = verdict.unknown_reason or "unknown"
@@ -207,7 +214,7 @@ def _refuse(position: "Position", verdict: "Assessment", max_size: int | None) -
     if max_size is not None and verdict.kind is Kind.FULL and max_size < position.size:
         raise SettingsError(
             "the position can only be closed in full, which --max-size forbids; leave it out, or "
-            f"give at least {decimal(position.size, SIZE_DIGITS)}"
+            f"give at least {decimal(position.size, facts_for(venue).size_digits)}"
         )
 
 
@@ -220,9 +227,11 @@ def _show(
 ) -> None:
     """Print every figure of the verdict with its unit."""
     from liqctl.cli.arithmetic import arithmetic  # noqa: PLC0415 - 40 ms, not for --help
+    from liqctl.venues.confirming import facts_for  # noqa: PLC0415 - with the venue only
 
     if not session.as_json:
-        for line in arithmetic(position, verdict, connection.settings, max_size):
+        digits = facts_for(connection.venue).size_digits
+        for line in arithmetic(position, verdict, connection.settings, max_size, digits):
             session.screen.print(line)
         return
     from liqctl.cli.scan import row_of  # noqa: PLC0415 - when asked for

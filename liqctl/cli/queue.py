@@ -254,7 +254,7 @@ def _print(
 
 
 def _print_table(session: Session, rows: list[QueueRow], now_ms: int) -> None:
-    from liqctl.cli.arithmetic import SIZE_DIGITS  # noqa: PLC0415 - 40 ms, not for --help
+    from liqctl.cli.arithmetic import size_digits  # noqa: PLC0415 - 40 ms, not for --help
     from liqctl.cli.render import decimal, health  # noqa: PLC0415 - 40 ms, not for --help
 
     cells = [
@@ -262,7 +262,7 @@ def _print_table(session: Session, rows: list[QueueRow], now_ms: int) -> None:
             row.position,
             row.symbol,
             row.side,
-            decimal(row.size, SIZE_DIGITS),
+            decimal(row.size, size_digits(row.venue)),
             health(row.health),
             row.state.replace("_", " ") + (f", {row.order} ordered" if row.order else ""),
             row.reason or "-",

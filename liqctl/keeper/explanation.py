@@ -247,8 +247,8 @@ def _plain(value: object, prefix: str = "") -> dict[str, object]:
     """Return every field of a value by path, as text and integers; keys in base58."""
     if is_dataclass(value) and not isinstance(value, type):
         members = {one.name: getattr(value, one.name) for one in fields(value)}
-    elif isinstance(value, tuple) and hasattr(value, "_asdict"):
-        members = value._asdict()
+    elif isinstance(value, tuple) and (names := getattr(value, "_fields", None)):
+        members = dict(zip(names, value, strict=True))
     elif isinstance(value, Mapping):
         members = {str(name): member for name, member in value.items()}
     else:

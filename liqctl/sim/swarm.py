@@ -192,7 +192,7 @@ class Swarm:
             node=_node(dice),
             market=_market(dice),
             own=_own(dice),
-            snapshots_hot=dice.chance(0.75),
+            snapshots_hot=dice.chance(0.85),
         )
         return _with_rare_faults(usual, rng_for(seed, "rare"))
 
@@ -200,9 +200,9 @@ class Swarm:
 def _with_rare_faults(usual: Swarm, dice: Dice) -> Swarm:
     """Return a configuration with more of what seldom meets an attempt by itself."""
     node, market, own = usual.node, usual.market, usual.own
-    if dice.chance(0.15):
+    if dice.chance(0.2):
         methods = tuple(dice.pick(LIED_ABOUT) for _ in range(2))
-        node = replace(node, lie=dice.pick((0.05, 0.3)), lies_about=methods)
+        node = replace(node, lie=dice.pick((0.1, 0.4)), lies_about=methods)
     if dice.chance(0.15):
         market = replace(market, prices=(*market.prices, "aged"))
     if dice.chance(0.2):
@@ -247,6 +247,7 @@ def _node(dice: Dice) -> NodeFaults:
 
 
 LIED_ABOUT = (
+    "sendTransaction",
     "sendTransaction",
     "getSignatureStatuses",
     "getSignatureStatuses",

@@ -29,7 +29,8 @@ BLOCKS_MAX = 3_000
 UNITS = 400_000
 SLOT_S = SLOT_MS / 1_000
 DUTY_STEP_FRAMES = 5
-RECENT = 20
+# A closing is told by no notice: a keeper learns of it at its next reconciliation.
+RECENT = 90
 FUTURE_S_MAX = 5
 _PUBLISHED_AT = 93
 _HOSTILE = frozenset({"AccountNotInitialized", "AccountWrongOwner", "AccountWrongType"})
@@ -200,9 +201,10 @@ class Bench:
         return {str(key) for key, state in owned if state.data.startswith(head)}
 
     def positions(self) -> frozenset[int]:
-        """Return how many accounts of the latest confirmed blocks a snapshot shows as positions.
+        """Return how many positions a keeper may know that follows the recent confirmed blocks.
 
-        One that begins like a position and is none counts too, as unknown.
+        What has opened it is told at once; at most it still knows all that has closed. An account
+        that begins like a position and is none counts too, as unknown.
         """
         program = Pubkey.from_string(self._venue.program_id)
         head = self._venue.discriminators()["position"]
@@ -210,10 +212,11 @@ class Bench:
         latest = {
             frame.confirmed.index: frame.confirmed for frame in self._cluster.frames[-RECENT:]
         }
-        return frozenset(
-            sum(state.data.startswith(head) for _, state in tree.owned_by(program, block))
+        found = [
+            {key for key, state in tree.owned_by(program, block) if state.data.startswith(head)}
             for block in latest.values()
-        )
+        ]
+        return frozenset(range(min(map(len, found)), len(set().union(*found)) + 1))
 
     def _positions(self, block: ForkBlock) -> Iterator[Position]:
         program = Pubkey.from_string(self._venue.program_id)

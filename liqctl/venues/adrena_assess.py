@@ -61,10 +61,15 @@ class Judge:
         self._program_id = program_id
 
     def mark_price(self, market: Market, view: Mapping[str, Seen], now_s: int) -> int | str:
-        """Return the price that positions are valued at, or the word why there is none."""
+        """Return the price that positions are valued at, or the word why there is none.
+
+        While its pool is not known the market's own age limit counts.
+        """
         custody = custody_of(market)
+        known = value_at(view, custody.pool) is not None
         try:
-            return self._slot(custody, custody.trade_feed, view, now_s).price // E6_PER_PRICE
+            age_s_max = _staleness(custody, view) if known else market.max_price_age_s
+            return self._slot(custody.trade_feed, age_s_max, view, now_s).price // E6_PER_PRICE
         except Refused as refused:
             return refused.word
 
@@ -148,27 +153,21 @@ class Judge:
         collateral = custody_of(_market(view, record.collateral_custody, "collateral"))
         if not record.pool == custody.pool == collateral.pool:
             raise Refused(None, "other_pool")
+        age_s_max = _staleness(custody, view)
         return _Known(
             market=market,
             custody=custody,
             collateral=collateral,
-            trade=self._slot(custody, custody.trade_feed, view, now_s),
-            backing=self._slot(collateral, collateral.feed, view, now_s),
+            trade=self._slot(custody.trade_feed, age_s_max, view, now_s),
+            backing=self._slot(collateral.feed, age_s_max, view, now_s),
         )
 
-    def _slot(
-        self, custody: CustodyRecord, feed: int, view: Mapping[str, Seen], now_s: int
-    ) -> Slot:
-        """Return the price of a feed that is young enough for the custody's pool.
+    def _slot(self, feed: int, age_s_max: int, view: Mapping[str, Seen], now_s: int) -> Slot:
+        """Return the price of a feed.
 
         Raises:
             Refused: there is none that can be used.
         """
-        pool = value_at(view, custody.pool)
-        if not isinstance(pool, VenueState) or not isinstance(pool.record, PoolRecord):
-            raise Refused(
-                None, "pool_missing" if isinstance(pool, Gone | None) else "pool_unreadable"
-            )
         slot = self._published(feed, view)
         if slot is None:
             unreadable = isinstance(value_at(view, self._oracle), Undecodable)
@@ -177,7 +176,7 @@ class Judge:
             raise Refused(None, PriceRefusal.NOT_POSITIVE)
         if slot.exponent != -PRICE_DIGITS:
             raise Refused(None, PriceRefusal.BAD_EXPONENT)
-        if now_s - slot.timestamp > pool.record.staleness_s:
+        if now_s - slot.timestamp > age_s_max:
             raise Refused(None, PriceRefusal.STALE)
         return slot
 
@@ -227,6 +226,18 @@ class Judge:
         )
         record = replace(state.record, slots=slots)
         return {**view, self._oracle: replace(seen, value=replace(state, record=record))}
+
+
+def _staleness(custody: CustodyRecord, view: Mapping[str, Seen]) -> int:
+    """Return how old prices may be in a custody's pool, in seconds.
+
+    Raises:
+        Refused: the pool is not known.
+    """
+    pool = value_at(view, custody.pool)
+    if isinstance(pool, VenueState) and isinstance(pool.record, PoolRecord):
+        return pool.record.staleness_s
+    raise Refused(None, "pool_missing" if isinstance(pool, Gone | None) else "pool_unreadable")
 
 
 def _steps(
