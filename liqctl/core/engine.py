@@ -495,12 +495,3 @@ class Engine:
         """Whether the position was read at or after the last effect of ours on it."""
         seen = self.view.get(address)
         return seen is not None and seen.slot >= self._old_below.get(address, 0)
-
-
-def _told(seen: Seen) -> list[Notice]:
-    """Return what others need to know of an account beside positions, markets and prices.
-
-    A venue's own state blocks or allows; the next check looks at everything again.
-    """
-    fund = seen.value
-    return [FundMoved(fund=fund, slot=seen.slot)] if isinstance(fund, InsuranceState) else []

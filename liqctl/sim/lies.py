@@ -10,11 +10,25 @@ _BACKWARDS_SLOTS = 60
 _ABSURD_FEE = 10**12
 
 
-def lie(method: str, result: Any, rng: Dice) -> tuple[str, Any] | None:  # noqa: ANN401 - any JSON
-    """Return the kind of the lie and the false result, None when this answer offers none."""
+def lie(
+    method: str,
+    result: Any,  # noqa: ANN401 - any JSON
+    rng: Dice,
+    first_slot: int = 0,
+) -> tuple[str, Any] | None:
+    """Return the kind of the lie and the false result, None when this answer offers none.
+
+    No lie names a slot before the ledger's first one: no ledger of a cluster is so short.
+    """
     told = [(kind, tell(result, rng)) for kind, tell in _LIES.get(method, {}).items()]
     fitting = [(kind, false) for kind, false in told if false is not None]
+    fitting = [one for one in fitting if _slot_of(one[1], first_slot) >= first_slot]
     return rng.pick(fitting) if fitting else None
+
+
+def _slot_of(false: Any, otherwise: int) -> int:  # noqa: ANN401
+    is_in_context = isinstance(false, dict) and "context" in false
+    return int(false["context"]["slot"]) if is_in_context else otherwise
 
 
 def _wrong_signature(result: Any, rng: Dice) -> Any:  # noqa: ANN401

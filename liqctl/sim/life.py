@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from solders.keypair import Keypair
 
@@ -140,8 +141,7 @@ class Life:
             life=self.owner,
             now=seat.loop.time,
         )
-        tap: Store = StoreTap(store, seat.faults, watch)  # type: ignore[assignment]  # by __getattr__
-        return tap
+        return cast("Store", StoreTap(store, seat.faults, watch))  # by __getattr__
 
     def _rpc(self) -> Pool:
         seat = self.seat

@@ -53,7 +53,11 @@ class _Soon(asyncio.Handle):
     def cancel(self) -> None:
         """Let go of everything; the loop passes it over."""
         self._cancelled = True
-        self._callback = self._args = None  # type: ignore[assignment]
+        self._callback, self._args = _nothing, ()
+
+
+def _nothing() -> None:
+    """Stand in for what a cancelled handle held on to."""
 
 
 class _Later(asyncio.TimerHandle):
@@ -82,7 +86,7 @@ class _Later(asyncio.TimerHandle):
     def cancel(self) -> None:
         """Stay among the timers and be passed over when the time comes."""
         self._cancelled = True
-        self._callback = self._args = None  # type: ignore[assignment]
+        self._callback, self._args = _nothing, ()
 
 
 class _Task(asyncio.Task[T]):

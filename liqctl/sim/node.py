@@ -241,7 +241,8 @@ class Node:
             return answer
         if self.config.lies_about and request["method"] not in self.config.lies_about:
             return answer
-        told = lie(request["method"], answer["result"], self._rng)
+        first_slot = self._cluster.tree.genesis.slot
+        told = lie(request["method"], answer["result"], self._rng, first_slot)
         if told is None:
             return answer
         self._cluster.fault(told[0])

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import aiosql
 
@@ -33,7 +33,8 @@ def shortcuts(*, snapshots: bool = False) -> Iterator[None]:
     if snapshots:
         _rpc._COLD = frozenset()  # noqa: SLF001
     # As importlib marks what is known not to be there.
-    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]
+    known = cast("dict[str, object]", sys.modules)
+    known.update(dict.fromkeys(absent))
     try:
         yield
     finally:

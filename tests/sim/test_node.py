@@ -352,7 +352,7 @@ def test_an_outage_lasts():
 
 def test_lies_are_told_at_their_own_rate_only():
     cluster = new_cluster()
-    run(cluster, 2)
+    run(cluster, 62)
     transaction = landed(cluster)
     honest, liar = new_node(cluster), new_node(cluster, lie=1.0)
     signature = str(transaction.signatures[0])
