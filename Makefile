@@ -18,7 +18,7 @@ demo: .venv/.run  ## watch 2,000 positions on an embedded chain for a minute
 	$(BIN)/python -m liqctl watch --localnet --positions 2000 --duration 60
 
 test: .venv/.dev  ## run the tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal -q
+	$(BIN)/python -m pytest -n 3 --dist worksteal -q
 
 lint: .venv/.dev  ## run every static check
 	$(BIN)/ruff format --check

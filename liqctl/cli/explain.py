@@ -43,7 +43,7 @@ def explain(
     accounts: Accounts = None,
     now: Now = None,
 ) -> None:
-    """Show the whole arithmetic of one position, where it flips, and what the program says.
+    """Show everything behind the verdict on one position.
 
     Each input comes with its slot, each price with age and confidence; the verdict is shown at the
     price and at both edges of its confidence. The program is asked by simulation, as --keypair

@@ -23,8 +23,8 @@ PACKAGE = ROOT / "liqctl"
 LOCKS = sorted((ROOT / "requirements").glob("*.lock"))
 REQUIREMENT = re.compile(r"^[A-Za-z0-9].*?(?=^[A-Za-z0-9]|\Z)", re.MULTILINE | re.DOTALL)
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}\b")
-# The clients of nodes; what serves an embedded or simulated chain is no part of a keeper.
-EGRESS = {"chain/rpc.py", "chain/hot_wire.py", "chain/stream.py"}
+# The clients of nodes and of Hermes; what serves an embedded or simulated chain is no part of a keeper.
+EGRESS = {"chain/rpc.py", "chain/hot_wire.py", "chain/stream.py", "oracle/hermes_http.py"}
 SERVERS = ("localnet/", "sim/")
 OPENERS = {"httpx", "websockets", "socket", "aiohttp", "requests", "urllib.request", "http.client"}
 CALLS = {"open_connection", "create_connection", "open_unix_connection"}

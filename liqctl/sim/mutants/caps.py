@@ -133,7 +133,6 @@ CAPS: tuple[Mutant, ...] = (
         caught_by=("KILL",),
         patch=_switch_read_once,
         swarm=world(own=OwnFaults(switch=3.0)),
-        fast=True,
     ),
     Mutant(
         name="M41",
@@ -141,7 +140,6 @@ CAPS: tuple[Mutant, ...] = (
         caught_by=("KILL",),
         patch=_dry_run_sends,
         swarm=world(dry_keeper=True),
-        fast=True,
     ),
     Mutant(
         name="X07",
@@ -156,7 +154,6 @@ CAPS: tuple[Mutant, ...] = (
         caught_by=("CAP",),
         patch=_in_flight_is_free,
         swarm=world(cluster=DROPS, balance_lamports_min=KEEPER_LAMPORTS - 3_000_000),
-        fast=True,
     ),
     Mutant(
         name="X09",
@@ -178,7 +175,6 @@ CAPS: tuple[Mutant, ...] = (
         caught_by=("KILL",),
         patch=_exclusion_ignored,
         swarm=world(own=OwnFaults(exclude=12.0)),
-        fast=True,
     ),
     Mutant(
         name="X12",
@@ -186,7 +182,6 @@ CAPS: tuple[Mutant, ...] = (
         caught_by=("WIRE",),
         patch=_wrong_unit,
         swarm=world(profit_floor_permille=500_000),
-        fast=True,
     ),
     Mutant(
         name="X13",

@@ -256,7 +256,6 @@ DECISION: tuple[Mutant, ...] = (
         patch=prices_taken_for(_tenth),
         unmask=no_trial,
         swarm=world(),
-        fast=True,
     ),
     Mutant(
         name="X44",

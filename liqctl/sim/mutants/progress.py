@@ -182,7 +182,6 @@ PROGRESS: tuple[Mutant, ...] = (
         caught_by=("COVERAGE",),
         patch=_unknown_left_out,
         swarm=world(market=MarketFaults(accounts=("truncated",))),
-        fast=True,
     ),
     Mutant(
         name="X51",
