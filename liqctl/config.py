@@ -29,7 +29,6 @@ from pydantic import (
 from liqctl.chain.fees import priority_fee_lamports
 from liqctl.chain.inline_key import refuse_inline_key
 from liqctl.chain.urls import websocket_url
-from liqctl.core.price import ON_CHAIN, PriceSource
 from liqctl.errors import SettingsError
 
 MONIKERS = {
@@ -152,28 +151,6 @@ def _names(value: object) -> object:
     return value
 
 
-def _hermes_url(text: str) -> str:
-    url = _host_url(text, ("http", "https"))
-    if "@" in url.netloc or url.query or url.fragment:
-        raise ValueError("must not carry a user, a query or a fragment; the key is in a file")
-    return text
-
-
-def _key_file(text: str | None) -> str | None:
-    """Take nothing but a path: a key given in its place must not be shown as a missing file."""
-    if text is None:
-        return None
-    if not text.startswith(("/", "./", "../", "~/")):
-        raise ValueError("must be the path of a file, from / or ./ or ~/, and not the key itself")
-    return _home(text)
-
-
-def _sources(names: tuple[PriceSource, ...]) -> tuple[PriceSource, ...]:
-    if not names or len(set(names)) != len(names):
-        raise ValueError("must name one source or several, each once")
-    return names
-
-
 Whole = Annotated[int, BeforeValidator(_no_bool)]
 RpcUrls = Annotated[tuple[Annotated[str, AfterValidator(_rpc_url)], ...], BeforeValidator(_names)]
 Lamports = Annotated[Whole, Field(ge=0, le=10**18)]
@@ -203,12 +180,6 @@ class Settings(BaseModel):
     price_max_age_s: Annotated[Whole, Field(ge=1, le=3_600)] = 60
     price_max_confidence_bps: Annotated[Whole, Field(ge=1, le=10_000)] = 100
     price_max_jump_bps: Annotated[Whole, Field(ge=1, le=1_000_000_000)] = 1_000
-    price_sources: Annotated[
-        tuple[PriceSource, ...], BeforeValidator(_names), AfterValidator(_sources)
-    ] = ON_CHAIN
-    price_source_band_bps: Annotated[Whole, Field(ge=1, le=10_000)] = 100
-    hermes_url: Annotated[str, AfterValidator(_hermes_url)] = "https://pyth.dourolabs.app/hermes"
-    hermes_api_key_file: Annotated[str | None, AfterValidator(_key_file)] = None
 
     priority_fee_micro_lamports_per_cu: Annotated[Whole, Field(ge=0, le=10**12)] = 1_000_000
     priority_fee_mode: Literal["fixed", "dynamic"] = "fixed"
@@ -438,7 +409,6 @@ def _refuse(error: ValidationError, origins: Mapping[str, str]) -> NoReturn:
     origin = origins[name]
     subject, where = (origin, "") if origin.startswith("--") else (name, f" ({origin})")
     found = str(first["input"])
-    long_url = name.endswith(("_url", "_urls")) and len(found) > URL_SHOWN_LENGTH_MAX
-    if long_url or name.endswith("_key_file"):
+    if name.endswith(("_url", "_urls")) and len(found) > URL_SHOWN_LENGTH_MAX:
         found = "something else"  # a URL without its scheme may still hold a password
     raise SettingsError(f"{subject} {text}, was {found}{where}") from error

@@ -5,18 +5,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from liqctl.chain.answers import Simulation
 from liqctl.chain.base58 import is_address
 from liqctl.chain.client import Chain
-from liqctl.chain.transaction import BUDGET_INSTRUCTIONS, compile_message, placeholder_signed
 from liqctl.cli.connect import connected, dry_liquidator, venue_of
 from liqctl.cli.dumps import read_dumps
 from liqctl.cli.options import Session
 from liqctl.core.account import Account, Decoded, Seen, Undecodable
 from liqctl.core.health import Assessment
-from liqctl.core.instruction import Failure, Outcome, Plan, budget_exceeded
+from liqctl.core.instruction import Failure, Outcome, Plan
 from liqctl.core.position import Market, Position
 from liqctl.errors import LayoutError, SettingsError
+from liqctl.keeper.asking import simulated
+from liqctl.keeper.context import outcome_of
 from liqctl.keeper.decode import CLOCK_SYSVAR, decode, decode_clock
 from liqctl.keeper.reading import read_fresh
 from liqctl.ports import Venue
@@ -189,24 +189,21 @@ async def _tried(
         plan = venue.plan(read.position, read.view, payer)
     except LayoutError as error:
         raise SettingsError(f"the instruction cannot be built: {error}") from error
-    done = await _simulated(chain, payer, plan)
+    done = await simulated(chain, payer, plan)
+    outcome = OK
+    if done.failure is not None:
+        outcome = outcome_of(venue, done.failure, plan.liquidate_index).value
     return Trial(
         position=address,
         liquidatable=read.assessment.liquidatable,
         unknown_reason=read.assessment.unknown_reason,
-        outcome=_outcome(venue, plan, done.failure),
+        outcome=outcome,
         error=None if done.failure is None else _words(done.failure),
         compute_units=done.compute_units,
         effects=None if done.failure is not None else venue.effects(done.logs),
         confirmation=await _confirmed(venue, chain, read.position, read.view, payer),
         logs=tuple(done.logs[-LOG_LINES_SHOWN:]),
     )
-
-
-async def _simulated(chain: Chain, payer: str, plan: Plan) -> Simulation:
-    blockhash = await chain.latest_blockhash()
-    message = compile_message(payer, plan.instructions, blockhash.hash, plan.compute_units, 0)
-    return await chain.simulate(placeholder_signed(message))
 
 
 async def _confirmed(
@@ -217,19 +214,8 @@ async def _confirmed(
     if call is None:
         return None
     plan = Plan(instructions=(call,), liquidate_index=0, compute_units=COMPUTE_UNITS)
-    done = await _simulated(chain, payer, plan)
+    done = await simulated(chain, payer, plan)
     return OK if done.failure is None else _words(done.failure)
-
-
-def _outcome(venue: Venue, plan: Plan, failure: Failure | None) -> str:
-    if failure is None:
-        return OK
-    of_venue = plan.liquidate_index + BUDGET_INSTRUCTIONS
-    if failure.instruction is not None and failure.instruction != of_venue:
-        return Outcome.SETUP.value
-    if budget_exceeded(failure):
-        return Outcome.RETRY.value
-    return venue.classify(failure).value
 
 
 def _words(failure: Failure) -> str:

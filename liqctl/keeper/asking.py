@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from liqctl.chain.answers import Simulation
 from liqctl.chain.client import Chain
-from liqctl.chain.transaction import BUDGET_INSTRUCTIONS, compile_message, placeholder_signed
+from liqctl.chain.transaction import compile_message, placeholder_signed
 from liqctl.core.account import Seen
-from liqctl.core.instruction import Failure, Outcome, Plan, budget_exceeded
+from liqctl.core.instruction import Failure, Outcome, Plan
 from liqctl.core.position import Position
 from liqctl.errors import LayoutError
-from liqctl.keeper.context import failure_text
+from liqctl.keeper.context import failure_text, outcome_of
 from liqctl.ports import Venue
 from liqctl.venues.confirming import confirmed
 
@@ -59,7 +59,7 @@ async def ask_program(
         plan = venue.plan(position, view, payer)
     except LayoutError:
         return answer
-    done = await _simulated(chain, payer, plan, min_context_slot)
+    done = await simulated(chain, payer, plan, min_context_slot)
     if done.failure is None:
         return Answer(
             by=BY_LIQUIDATION,
@@ -91,7 +91,7 @@ async def ask_view(
     if call is None:
         return None
     plan = Plan(instructions=(call,), liquidate_index=0, compute_units=VIEW_UNITS)
-    done = await _simulated(chain, payer, plan, min_context_slot)
+    done = await simulated(chain, payer, plan, min_context_slot)
     if done.failure is not None:
         return _failed(venue, plan, done, done.failure, BY_VIEW)
     told = done.return_data
@@ -111,7 +111,12 @@ async def ask_view(
     )
 
 
-async def _simulated(chain: Chain, payer: str, plan: Plan, min_context_slot: int) -> Simulation:
+async def simulated(chain: Chain, payer: str, plan: Plan, min_context_slot: int = 0) -> Simulation:
+    """Return what a plan would do, paid by an address that need not sign.
+
+    Raises:
+        RpcError: the node did not answer.
+    """
     blockhash = await chain.latest_blockhash()
     message = compile_message(payer, plan.instructions, blockhash.hash, plan.compute_units, 0)
     return await chain.simulate(
@@ -120,13 +125,7 @@ async def _simulated(chain: Chain, payer: str, plan: Plan, min_context_slot: int
 
 
 def _failed(venue: Venue, plan: Plan, done: Simulation, failure: Failure, by: str) -> Answer:
-    of_venue = plan.liquidate_index + BUDGET_INSTRUCTIONS
-    if failure.instruction is not None and failure.instruction != of_venue:
-        outcome = Outcome.SETUP
-    elif budget_exceeded(failure):
-        outcome = Outcome.RETRY
-    else:
-        outcome = venue.classify(failure)
+    outcome = outcome_of(venue, failure, plan.liquidate_index)
     return Answer(
         by=by,
         slot=done.slot,

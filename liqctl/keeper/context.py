@@ -26,6 +26,16 @@ def first_error(errors: BaseExceptionGroup[LiqctlError]) -> LiqctlError:
     return error if isinstance(error, LiqctlError) else LiqctlError()
 
 
+def outcome_of(venue: Venue, failure: Failure, liquidate_index: int) -> Outcome:
+    """Return what a failed transaction means; set-up instructions fail with foreign codes."""
+    of_venue = liquidate_index + BUDGET_INSTRUCTIONS
+    if failure.instruction is not None and failure.instruction != of_venue:
+        return Outcome.SETUP
+    if budget_exceeded(failure):
+        return Outcome.RETRY
+    return venue.classify(failure)
+
+
 class SteadyTime:
     """Wall time as it was at the start, moved on by the monotonic clock: it never steps.
 
@@ -60,13 +70,8 @@ class Context:
         object.__setattr__(self, "steady", SteadyTime(self.clock))
 
     def outcome_of(self, failure: Failure, liquidate_index: int) -> Outcome:
-        """Return what a failed transaction means; set-up instructions fail with foreign codes."""
-        of_venue = liquidate_index + BUDGET_INSTRUCTIONS
-        if failure.instruction is not None and failure.instruction != of_venue:
-            return Outcome.SETUP
-        if budget_exceeded(failure):
-            return Outcome.RETRY
-        return self.venue.classify(failure)
+        """Return what a failed transaction of the context's venue means."""
+        return outcome_of(self.venue, failure, liquidate_index)
 
     def outcome_seen(self, position: str, stop: Stop, *, at_loss: bool = False) -> OutcomeSeen:
         """Return the end of a decision as the engine takes it, with its share of jitter."""

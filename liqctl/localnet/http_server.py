@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Self
 
-_HEAD_BYTES_MAX = 16 * 1024
+from liqctl.localnet.stream_server import StreamServer
+
 _CORS = (
     b"Access-Control-Allow-Origin: *\r\n"
     b"Access-Control-Allow-Methods: POST, GET, OPTIONS\r\n"
@@ -31,7 +31,7 @@ class _Bad(Exception):
         self.status = status
 
 
-class HttpServer:
+class HttpServer(StreamServer):
     """Serves one function from body to body."""
 
     def __init__(
@@ -42,58 +42,14 @@ class HttpServer:
         body_bytes_max: int,
     ) -> None:
         """`answer` maps a POST body to a reply body, `health` gives the text of GET /health."""
+        super().__init__(self._requests)
         self._answer = answer
         self._health = health
         self._body_bytes_max = body_bytes_max
-        self._connections: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
 
-    async def start(self, host: str, port: int) -> Self:
-        """Listen; port 0 takes any free one.
-
-        Raises:
-            OSError: the address cannot be used.
-        """
-        self._server = await asyncio.start_server(
-            self._connected, host, port, limit=_HEAD_BYTES_MAX
-        )
-        return self
-
-    @property
-    def port(self) -> int:
-        """The port in use, 0 before the start."""
-        if self._server is None:
-            return 0
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
-
-    async def stop(self) -> None:
-        """Close the listener and every connection."""
-        if self._server is None:
-            return
-        self._server.close()
-        open_connections = tuple(self._connections)
-        for connection in open_connections:
-            connection.cancel()
-        if open_connections:
-            await asyncio.wait(open_connections)
-        await self._server.wait_closed()
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is not None:
-            self._connections.add(task)
-            task.add_done_callback(self._connections.discard)
-        try:
-            while await self._one_request(reader, writer):
-                pass
-        except (ConnectionError, asyncio.IncompleteReadError):
+    async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await self._one_request(reader, writer):
             pass
-        except asyncio.CancelledError:
-            # Only stop() cancels; a cancelled stream task would be reported as an error.
-            pass
-        finally:
-            writer.close()
 
     async def _one_request(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

@@ -142,7 +142,8 @@ class HermesClient:
                 pending += others
         if pending:
             raise HermesRefused(
-                f"{self.shown_url} knows too few of the feeds; is hermes_url right?", code=UNKNOWN
+                f"{self.shown_url} knows too few of the feeds; is the Hermes URL right?",
+                code=UNKNOWN,
             )
         self._report(frozenset(unknown))
         return HermesPrices(

@@ -172,7 +172,7 @@ class HermesHttp:
         status, pause_s = response.status_code, None
         if status in NO_ACCESS:
             text = "refuses the API key" if self._keyed else "wants an API key"
-            text += "; name its file with hermes_api_key_file"
+            text += "; is the file of the key the right one?"
         elif status == TOO_MANY_REQUESTS:
             self.counts.rate_limited += 1
             header = response.headers.get("retry-after", "")
@@ -181,7 +181,7 @@ class HermesHttp:
             self._quiet_until_ns = self._clock.monotonic_ns() + int(pause_s * _NS_PER_S)
             text = f"was asked too often and wants a pause of {pause_s:g} s"
         elif 300 <= status < 400:
-            text = "redirects; set hermes_url to where it leads"
+            text = "redirects; name the URL where it leads"
         else:
             text = "did not give prices"
         return HermesRefused(
@@ -196,7 +196,7 @@ class HermesHttp:
         except (TimeoutError, httpx.TimeoutException) as error:
             raise HermesUnreachable(f"{self.shown_url} did not answer in time") from error
         except httpx.ConnectError as error:
-            text = f"no connection to {self.shown_url}; is hermes_url right?"
+            text = f"no connection to {self.shown_url}; is the Hermes URL right?"
             if "CERTIFICATE" in str(error):
                 text = f"the certificate of {self.shown_url} is not trusted"
             raise HermesUnreachable(text) from error
@@ -210,14 +210,16 @@ def _checked(url: str) -> SplitResult:
         usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
         httpx.URL(url.strip())
     except (ValueError, httpx.InvalidURL):
-        raise SettingsError("hermes_url is no URL that can be called") from None
+        raise SettingsError("the Hermes URL is no URL that can be called") from None
     if not usable or "@" in parts.netloc or parts.query or parts.fragment:
         raise SettingsError(
-            "hermes_url must be https://HOST/PATH, without user, query or fragment; the key is in"
-            " the file of hermes_api_key_file"
+            "the Hermes URL must be https://HOST/PATH, without user, query or fragment; the key is in"
+            " a file"
         )
     if parts.scheme == "http" and not _is_loopback(parts):
-        raise SettingsError("hermes_url is not encrypted; use https:// for another host than this")
+        raise SettingsError(
+            "the Hermes URL is not encrypted; use https:// for another host than this"
+        )
     return parts
 
 

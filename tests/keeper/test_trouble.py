@@ -13,6 +13,7 @@ from liqctl.core.events import AccountsSeen, OutcomeSeen, Result
 from liqctl.core.guards import TOKEN_ACCOUNT_RENT_LAMPORTS, Limits
 from liqctl.errors import RpcMalformed, RpcUnreachable, StoreBusy, StoreError
 from liqctl.keeper.holds import write_switch
+from liqctl.keeper.late import fill_in
 from liqctl.keeper.service import Keeper
 from liqctl.store.open import open_store
 from tests.keeper.stage import Stage, execute, next_decision, settle, until
@@ -349,6 +350,19 @@ async def test_the_kill_switch_is_seen_at_the_signature_although_orders_cannot_b
     assert stage.rows("SELECT COUNT(*) FROM attempt") == [(0,)]
 
 
+async def test_the_kill_switch_is_seen_by_a_look_for_orders_that_fails(stage, monkeypatch):
+    keeper = stage.keeper()
+    await keeper.start()
+    spoil(keeper, monkeypatch, "take_orders", 1)
+    with closing(open_store(f"sqlite:{stage.place / 'k.db'}")) as another:
+        write_switch(another, 1, stop=True)
+
+    with pytest.raises(StoreError):
+        await keeper._apply_orders()
+
+    assert keeper.holds.reason() == "kill_switch_row"
+
+
 async def test_a_blockhash_of_long_ago_is_not_signed_with(stage):
     keeper = stage.keeper()
     stage.ticks(200)
@@ -423,3 +437,24 @@ async def test_a_node_far_behind_the_cluster_is_not_asked_for_the_fresh_read(sta
     await execute(keeper)
 
     assert asked[0]["minContextSlot"] >= slot - 50
+
+
+async def test_what_the_ledger_tells_late_of_another_fork_is_not_filled_in(stage):
+    keeper = stage.keeper(settle_ms=1)
+    await keeper.start()
+    stage.rpc.faults["getTransaction"] = lambda _: False
+    await execute(keeper)
+    stage.ticks(8)
+    for _ in range(12):
+        await keeper.settler.settle_once()
+
+    def of_another_fork(params):
+        shown = stage.rpc.really("getTransaction", params)
+        return {**shown, "slot": shown["slot"] + 1}
+
+    stage.rpc.faults["getTransaction"] = of_another_fork
+    assert await fill_in(keeper._context) == 0
+    assert stage.rows("SELECT fee_paid FROM attempt") == [(None,)]
+
+    del stage.rpc.faults["getTransaction"]
+    assert await fill_in(keeper._context) == 1

@@ -136,7 +136,7 @@ async def test_a_service_that_knows_no_route_is_not_asked_without_end():
     async with service() as (server, client):
         server.latest = refusing("404 Not Found")
 
-        with pytest.raises(HermesRefused, match="is hermes_url right"):
+        with pytest.raises(HermesRefused, match="is the Hermes URL right"):
             await client.latest([f"{n:064x}" for n in range(100)])
 
     assert len(server.requests) == 16
@@ -145,10 +145,10 @@ async def test_a_service_that_knows_no_route_is_not_asked_without_end():
 @pytest.mark.parametrize(
     "status, code, text",
     [
-        ("401 Unauthorized", 401, "refuses the API key; name its file with hermes_api_key_file"),
+        ("401 Unauthorized", 401, "refuses the API key; is the file of the key the right one?"),
         ("403 Forbidden", 403, "refuses the API key"),
         ("500 Internal Server Error", 500, "did not give prices"),
-        ("302 Found", 302, "redirects; set hermes_url"),
+        ("302 Found", 302, "redirects; name the URL"),
     ],
 )
 async def test_a_refusal_says_what_to_do_and_shows_no_secret(status, code, text):
@@ -402,7 +402,7 @@ async def test_what_the_sink_raises_ends_the_stream():
     ],
 )
 def test_a_url_that_is_not_safe_to_call_is_refused_and_not_shown(url):
-    with pytest.raises(SettingsError, match="hermes_url") as refusal:
+    with pytest.raises(SettingsError, match="Hermes URL") as refusal:
         HermesClient(url, SystemClock(), SeededRng())
 
     assert "SECRET" not in str(refusal.value)

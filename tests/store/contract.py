@@ -582,9 +582,6 @@ class StoreContract:
             queue_row("b", order=QueueOrder.DROP),
         ]
 
-    def test_the_version_changes_with_what_others_write(self, store: Store) -> None:
-        assert isinstance(store.version(), int)
-
     def test_orders_are_taken_once_and_dropped_rows_go(self, store: Store) -> None:
         store.put_queue([queue_row("a"), queue_row("b"), queue_row("c")], [])
         store.set_order("a", QueueOrder.RETRY)

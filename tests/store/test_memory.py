@@ -9,3 +9,9 @@ class TestMemoryStore(StoreContract):
     @pytest.fixture
     def store(self) -> Store:
         return MemoryStore()
+
+
+def test_the_version_is_always_another_one_since_all_write_over_one_connection():
+    store = MemoryStore()
+
+    assert store.version() != store.version()

@@ -8,11 +8,10 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import responses
-from typing import Self
 
 from liqctl.chain.urls import is_loopback
+from liqctl.localnet.stream_server import StreamServer
 
-HEAD_BYTES_MAX = 16 * 1024
 _LINGER_NOT = struct.pack("ii", 1, 0)
 Headers = Iterable[tuple[str, str]]
 
@@ -118,65 +117,24 @@ class Wire:
             raise ConnectionError("the caller does not read its answer") from error
 
 
-class Listener:
+class Listener(StreamServer):
     """Reads requests on loopback and has a function answer each on its wire."""
 
     def __init__(
         self, respond: Callable[[Incoming, Wire], Awaitable[None]], limits: WireLimits
     ) -> None:
         """Answer every well-formed request of a caller on this host by `respond`."""
+        super().__init__(self._requests)
         self._respond = respond
         self._limits = limits
-        self._connections: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
 
-    async def start(self, host: str, port: int) -> Self:
-        """Listen; port 0 takes any free one.
-
-        Raises:
-            OSError: the address cannot be used.
-        """
-        self._server = await asyncio.start_server(self._connected, host, port, limit=HEAD_BYTES_MAX)
-        return self
-
-    @property
-    def port(self) -> int:
-        """The port in use, 0 before the start."""
-        if self._server is None:
-            return 0
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
-
-    async def stop(self) -> None:
-        """Close the listener and every connection."""
-        if self._server is None:
-            return
-        self._server.close()
-        open_connections = tuple(self._connections)
-        for connection in open_connections:
-            connection.cancel()
-        if open_connections:
-            await asyncio.wait(open_connections)
-        await self._server.wait_closed()
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
+    async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         wire = Wire(reader, writer, self._limits)
-        if task is None or len(self._connections) >= self._limits.connections_max:
+        if self.connections > self._limits.connections_max:
             wire.reset()
             return
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
-        try:
-            while await self._one_request(reader, wire):
-                pass
-        except (ConnectionError, asyncio.IncompleteReadError, TimeoutError):
+        while await self._one_request(reader, wire):
             pass
-        except asyncio.CancelledError:
-            # Only stop() cancels; a cancelled stream task would be reported as an error.
-            pass
-        finally:
-            writer.close()
 
     async def _one_request(self, reader: asyncio.StreamReader, wire: Wire) -> bool:
         wire.begun = wire.keep_alive = False
