@@ -14,8 +14,9 @@ LiqctlError                    1  something failed; the message says what to do
 ├── TransactionError           6  the chain said no, or never said yes
 ├── GuardError                 7  our own limit said no
 ├── LayoutError                1  an account is not what it should be
+├── DeliveryError              1  a channel did not take an alert
 └── StoreError                 1  the database
-    ├── StoreBusy              1  locked by somebody else: try again
+    ├── StoreBusy              1  locked by somebody else, or away: try again
     └── StoreUnusable          2  not a database, read-only, newer than the program
 
 InvariantError stands outside: it is a broken promise of ours and nothing catches it.
@@ -116,8 +117,26 @@ class GuardError(LiqctlError):
     exit_code = 7
 
 
+class SpendCapReached(GuardError):
+    """What was spent leaves no room for a transaction; `reason` names the cap."""
+
+    def __init__(self, reason: str) -> None:
+        """Keep the word that counts and logs use."""
+        super().__init__(f"{reason}: another keeper on this database has spent meanwhile")
+        self.reason = reason
+
+
 class LayoutError(LiqctlError):
     """An account is not what its place says it is."""
+
+
+class DeliveryError(LiqctlError):
+    """An alert channel did not take a message."""
+
+    def __init__(self, message: str | None = None, *, refused: bool = False) -> None:
+        """Keep whether the receiver understood and said no: the same again rarely helps."""
+        super().__init__(message)
+        self.refused = refused
 
 
 class StoreError(LiqctlError):
@@ -125,7 +144,7 @@ class StoreError(LiqctlError):
 
 
 class StoreBusy(StoreError):
-    """The database is locked by another process."""
+    """The database is locked by another process, or away."""
 
 
 class StoreUnusable(StoreError):

@@ -4,9 +4,9 @@ import asyncio
 import heapq
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from liqctl.errors import RpcUnreachable
+from liqctl.core.alert import Delivery
+from liqctl.errors import DeliveryError, RpcUnreachable
 from liqctl.ports import SystemRng
 from liqctl.store.memory import MemoryStore
 
@@ -14,7 +14,6 @@ __all__ = [
     "FakeRpc",
     "ManualClock",
     "MemoryStore",
-    "Notification",
     "RecordingNotifier",
     "SeededRng",
 ]
@@ -69,28 +68,19 @@ class SeededRng(SystemRng):
         super().__init__(seed)
 
 
-@dataclass(frozen=True, slots=True)
-class Notification:
-    """One alert as it was delivered."""
-
-    title: str
-    body: str
-    severity: str
-
-
 class RecordingNotifier:
-    """Keeps alerts in `sent`; raises `error` instead while that is set."""
+    """Keeps messages in `sent`; raises `error` instead while that is set."""
 
     def __init__(self) -> None:
         """Start with nothing sent."""
-        self.sent: list[Notification] = []
-        self.error: Exception | None = None
+        self.sent: list[Delivery] = []
+        self.error: DeliveryError | None = None
 
-    async def notify(self, title: str, body: str, *, severity: str) -> None:
-        """Keep one alert, or raise."""
+    async def notify(self, delivery: Delivery) -> None:
+        """Keep one message, or raise."""
         if self.error is not None:
             raise self.error
-        self.sent.append(Notification(title, body, severity))
+        self.sent.append(delivery)
 
 
 class FakeRpc:

@@ -39,6 +39,7 @@ class Liquidation:
 class FailureRow:
     """One liquidation that did not happen, with the class that decides the reaction."""
 
+    id: int | None = None
     position_pubkey: str
     symbol: str
     failure_class: str
@@ -130,7 +131,7 @@ class InsuranceSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """Counts and sums over all liquidations of a store."""
+    """Counts and sums over all liquidations of a store; money in 1e-6 quote."""
 
     full: int
     partial: int
@@ -138,4 +139,129 @@ class Totals:
     lost_races: int
     rewards: int
     bad_debt: int
+    bad_debt_uncovered: int
     fees_lamports: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PositionRow:
+    """One position as the keeper last judged it, for others to read.
+
+    Size in the venue's size unit, money and prices in 1e-6 quote. `liquidatable` is None with a
+    `reason` when the verdict is unknown; the figures are None then, and `health` is NaN. `slot` is
+    the slot of the verdict, `at_ms` when it was written.
+    """
+
+    position: str
+    owner: str
+    venue: str
+    market: str
+    symbol: str
+    side: str
+    size: int
+    collateral: int
+    entry_price: int
+    liquidatable: bool | None
+    reason: str
+    health: float
+    equity: int | None
+    maintenance_margin: int | None
+    liquidation_price: int | None
+    mark_price: int | None
+    slot: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceRow:
+    """One market's price as the keeper last saw it, in 1e-6 quote; None comes with a `refusal`.
+
+    `confidence` has the unit of the price. The age is what readers compute from
+    `publish_time` (unix seconds of the chain) and `at_ms`.
+    """
+
+    venue: str
+    market: str
+    symbol: str
+    price: int | None
+    confidence: int | None
+    publish_time: int | None
+    source: str | None
+    refusal: str | None
+    max_age_s: int
+    slot: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRow:
+    """One signed transaction and what became of it, without its bytes."""
+
+    signature: str
+    intent_id: int
+    n: int
+    venue: str
+    position: str
+    symbol: str
+    state: str
+    signed_ms: int
+    first_sent_ms: int | None
+    ended_ms: int | None
+    sends: int
+    max_cost_lamports: int
+    fee_lamports: int | None
+    seen_slot: int | None
+    final_slot: int | None
+    error_json: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaySum:
+    """What one market brought on one day (UTC, `2026-11-24`); money in 1e-6 quote.
+
+    `size` is the sum of the liquidated sizes in the venue's size unit.
+    """
+
+    day: str
+    venue: str
+    symbol: str
+    full: int
+    partial: int
+    size: int
+    rewards: int
+    bad_debt: int
+    bad_debt_uncovered: int
+    fees_lamports: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiquidationQuery:
+    """Which liquidations are asked for, the newest first; None asks for all.
+
+    `before_id` continues below a row. Times are unix seconds of the chain, `since_s` included and
+    `until_s` not.
+    """
+
+    symbol: str | None = None
+    position: str | None = None
+    owner: str | None = None
+    venue: str | None = None
+    full: bool | None = None
+    since_s: int | None = None
+    until_s: int | None = None
+    before_id: int | None = None
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PositionQuery:
+    """Which positions are asked for, the least healthy first and unknown ones last.
+
+    `after` continues after a row: its health (NaN for unknown) and its address.
+    """
+
+    symbol: str | None = None
+    owner: str | None = None
+    venue: str | None = None
+    after: tuple[float, str] | None = None
+    limit: int = 50

@@ -3,7 +3,8 @@
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 from liqctl.core.intent import Attempt, AttemptState, IntentRequest
@@ -46,16 +47,21 @@ def stored_amount(value: int) -> int | str:
     return value if -SQL_INTEGER_MAX - 1 <= value <= SQL_INTEGER_MAX else str(value)
 
 
+def amounts(record: object, names: Sequence[str]) -> SimpleNamespace:
+    """Return the amounts of a record as columns take them, by name."""
+    return SimpleNamespace(**{name: stored_amount(getattr(record, name)) for name in names})
+
+
 def stored_health(health: float) -> float | None:
     """Return a health as a column takes it: infinities as the largest float, NaN as None.
 
     What comes back from the store can therefore always be compared and, but for NaN, be written
-    as JSON.
+    as JSON. Zero has no sign: not every engine keeps it.
 
-    >>> stored_health(float("-inf")) == -HEALTH_MAX, stored_health(float("nan"))
-    (True, None)
+    >>> stored_health(float("-inf")) == -HEALTH_MAX, stored_health(float("nan")), stored_health(-0.0)
+    (True, None, 0.0)
     """
-    return None if math.isnan(health) else max(-HEALTH_MAX, min(HEALTH_MAX, health))
+    return None if math.isnan(health) else max(-HEALTH_MAX, min(HEALTH_MAX, health)) + 0.0
 
 
 def read_health(column: float | None) -> float:
@@ -143,9 +149,7 @@ def liquidation_of(row: Row) -> Liquidation:
 
 def failure_of(row: Row) -> FailureRow:
     """Return the failure in a row of `failed_liquidations`."""
-    columns = dict(row)
-    del columns["id"]
-    return FailureRow(**columns)
+    return FailureRow(**dict(row))
 
 
 def sample_of(row: Row) -> InsuranceSample:
@@ -169,6 +173,11 @@ def queue_row_of(row: Row) -> QueueRow:
 def event_of(row: Row) -> EventRow:
     """Return the entry in a row of `events`."""
     return EventRow(**dict(row))
+
+
+def last_name(prefix: str) -> str:
+    """Return what no name with this prefix comes after, compared by code points."""
+    return f"{prefix}\U0010ffff"
 
 
 def exclusion_name(position: str) -> str:

@@ -1,4 +1,5 @@
--- Every statement of the store, one name each; aiosql turns them into functions.
+-- The statements of the store for every engine, one name each; aiosql turns them into functions.
+-- What engines cannot share is in sqlite.sql, postgres.sql, under the same names in each.
 -- Rules: parameters are declared; times come in as parameters (no clock and no dice in SQL);
 -- what is due before bytes leave the process is one explicit statement here.
 
@@ -14,14 +15,15 @@ WHERE program = :request.program AND position = :request.position AND generation
 ORDER BY step DESC
 LIMIT 1;
 
--- name: insert_intent(request, generation, step, key, owner, now_ms, lease_until)<!
+-- name: insert_intent(request, generation, step, key, owner, now_ms, lease_until)^
 INSERT INTO intent (
     key, state, owner, fence, lease_until, decision_slot, snapshot_json, created, updated,
     venue, program, position, generation, step
 ) VALUES (
     :key, 'NEW', :owner, 1, :lease_until, :request.decision_slot, :request.snapshot_json,
     :now_ms, :now_ms, :request.venue, :request.program, :request.position, :generation, :step
-);
+)
+RETURNING id;
 
 -- name: take_intent(intent_id, owner, now_ms, lease_until)^
 UPDATE intent SET owner = :owner, fence = fence + 1, lease_until = :lease_until, updated = :now_ms
@@ -59,6 +61,10 @@ WHERE mine.id = :intent_id;
 
 -- name: free_intent(intent_id, now_ms)!
 UPDATE intent SET owner = NULL, lease_until = 0, updated = :now_ms WHERE id = :intent_id;
+
+-- name: judge_intent(claim, decision_slot)!
+UPDATE intent SET decision_slot = :decision_slot
+WHERE id = :claim.intent_id AND owner = :claim.owner AND fence = :claim.fence;
 
 -- name: insert_attempt(claim, attempt, now_ms)!
 -- Ownership and insert are one statement: asking first and inserting then would be a race.
@@ -129,17 +135,19 @@ RETURNING intent_id;
 -- name: attempt_state(signature)^
 SELECT state FROM attempt WHERE sig = :signature;
 
--- name: live_attempts()
+-- name: live_attempts(venue)
 -- The sum keeps SQLite from walking all attempts by time instead of the few live ones.
 SELECT a.*, i.position
 FROM attempt AS a INNER JOIN intent AS i ON i.id = a.intent_id
 WHERE a.state IN ('SIGNED', 'SENT', 'SEEN')
+    AND (CAST(:venue AS TEXT) IS NULL OR i.venue = :venue)
 ORDER BY a.signed_ms + 0, a.intent_id, a.n;
 
--- name: unpriced_attempts(limit)
+-- name: unpriced_attempts(venue, limit)
 SELECT a.*, i.position
 FROM attempt AS a INNER JOIN intent AS i ON i.id = a.intent_id
 WHERE a.state IN ('FINALIZED_OK', 'FINALIZED_ERR') AND a.fee_paid IS NULL
+    AND (CAST(:venue AS TEXT) IS NULL OR i.venue = :venue)
 ORDER BY a.signed_ms DESC
 LIMIT :limit;
 
@@ -185,19 +193,6 @@ ON CONFLICT (signature) DO NOTHING;
 UPDATE liquidations SET fee_lamports = COALESCE(fee_lamports, :fee_lamports)
 WHERE signature = :signature;
 
--- name: recent_liquidations(symbol, limit)
-SELECT * FROM liquidations
-WHERE CAST(:symbol AS TEXT) IS NULL OR symbol = :symbol
-ORDER BY id DESC
-LIMIT :limit;
-
--- name: liquidations_of(position, symbol, limit)
--- A statement of its own, because an optional filter keeps an engine from using its index.
-SELECT * FROM liquidations
-WHERE position_pubkey = :position AND (CAST(:symbol AS TEXT) IS NULL OR symbol = :symbol)
-ORDER BY id DESC
-LIMIT :limit;
-
 -- name: insert_failure(row)!
 INSERT INTO failed_liquidations (
     position_pubkey, symbol, failure_class, detail, signature, slot, at_ms
@@ -205,31 +200,6 @@ INSERT INTO failed_liquidations (
     :row.position_pubkey, :row.symbol, :row.failure_class, :row.detail, :row.signature,
     :row.slot, :row.at_ms
 );
-
--- name: recent_failures(limit)
-SELECT * FROM failed_liquidations ORDER BY id DESC LIMIT :limit;
-
--- name: failures_of(position, limit)
-SELECT * FROM failed_liquidations WHERE position_pubkey = :position ORDER BY id DESC LIMIT :limit;
-
--- name: liquidation_sums()^
--- Sums are split at 10^9 so that no number of rows overflows 63 bits.
-SELECT
-    COUNT(*) AS liquidations,
-    COALESCE(SUM(is_full_liquidation), 0) AS full_count,
-    COALESCE(SUM(liquidator_reward / 1000000000)
-        FILTER (WHERE typeof(liquidator_reward) = 'integer'), 0) AS rewards_high,
-    COALESCE(SUM(liquidator_reward % 1000000000)
-        FILTER (WHERE typeof(liquidator_reward) = 'integer'), 0) AS rewards_low,
-    COALESCE(SUM(bad_debt / 1000000000)
-        FILTER (WHERE typeof(bad_debt) = 'integer'), 0) AS bad_debt_high,
-    COALESCE(SUM(bad_debt % 1000000000)
-        FILTER (WHERE typeof(bad_debt) = 'integer'), 0) AS bad_debt_low
-FROM liquidations;
-
--- name: oversized_amounts()
-SELECT liquidator_reward, bad_debt FROM liquidations
-WHERE typeof(liquidator_reward) = 'text' OR typeof(bad_debt) = 'text';
 
 -- name: failure_counts()^
 SELECT
@@ -241,15 +211,11 @@ SELECT
 -- name: fees_lamports()^
 SELECT COALESCE(SUM(fee_paid), 0) AS lamports FROM attempt;
 
--- name: append_event(kind, body_json, now_ms)<!
-INSERT INTO events (kind, at_ms, body_json) VALUES (:kind, :now_ms, :body_json);
+-- name: append_event(kind, body_json, now_ms)^
+INSERT INTO events (kind, at_ms, body_json) VALUES (:kind, :now_ms, :body_json) RETURNING seq;
 
 -- name: events_since(seq, limit)
 SELECT seq, kind, at_ms, body_json FROM events WHERE seq > :seq ORDER BY seq LIMIT :limit;
-
--- name: last_seq()^
--- Not MAX(seq): pruning everything must not set the stream back.
-SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0) AS seq;
 
 -- name: prune_events(keep, batch)!
 DELETE FROM events WHERE seq IN (
@@ -304,20 +270,26 @@ ON CONFLICT (position) DO UPDATE SET
 -- name: set_order(position, order)!
 UPDATE queue SET order_waiting = :order WHERE position = :position;
 
--- name: rows_with_orders()
-SELECT * FROM queue WHERE order_waiting IS NOT NULL ORDER BY health NULLS LAST, position;
+-- name: rows_with_orders(venue)
+SELECT * FROM queue
+WHERE order_waiting IS NOT NULL AND (CAST(:venue AS TEXT) IS NULL OR venue = :venue)
+ORDER BY health NULLS LAST, position;
 
--- name: delete_dropped()!
-DELETE FROM queue WHERE order_waiting = 'drop';
+-- name: delete_dropped(venue)!
+DELETE FROM queue
+WHERE order_waiting = 'drop' AND (CAST(:venue AS TEXT) IS NULL OR venue = :venue);
 
--- name: clear_orders()!
-UPDATE queue SET order_waiting = NULL WHERE order_waiting IS NOT NULL;
+-- name: clear_orders(venue)!
+UPDATE queue SET order_waiting = NULL
+WHERE order_waiting IS NOT NULL AND (CAST(:venue AS TEXT) IS NULL OR venue = :venue);
 
 -- name: cancel_order(position, order)!
 UPDATE queue SET order_waiting = NULL WHERE position = :position AND order_waiting = :order;
 
--- name: queue_rows()
-SELECT * FROM queue ORDER BY health NULLS LAST, position;
+-- name: queue_rows(venue)
+SELECT * FROM queue
+WHERE CAST(:venue AS TEXT) IS NULL OR venue = :venue
+ORDER BY health NULLS LAST, position;
 
 -- name: put_state(name, value_json, now_ms)!
 INSERT INTO state (name, value_json, at_ms) VALUES (:name, :value_json, :now_ms)
@@ -326,11 +298,265 @@ ON CONFLICT (name) DO UPDATE SET value_json = excluded.value_json, at_ms = exclu
 -- name: state(name)^
 SELECT value_json, at_ms FROM state WHERE name = :name;
 
--- name: exclusion_rows()
--- Everything that begins with 'excluded:'; the semicolon is what comes after the colon.
-SELECT name, value_json, at_ms FROM state
-WHERE name >= 'excluded:' AND name < 'excluded;'
-ORDER BY name;
+-- name: states(prefix, last)
+SELECT name, value_json, at_ms FROM state WHERE name >= :prefix AND name <= :last ORDER BY name;
 
 -- name: remove_state(name)!
 DELETE FROM state WHERE name = :name;
+
+-- name: forget_state(name, before_ms)!
+DELETE FROM state WHERE name = :name AND at_ms < :before_ms;
+
+-- name: put_positions*!
+INSERT INTO positions (
+    position, owner, venue, market, symbol, side, size, collateral, entry_price, liquidatable,
+    reason, health, equity, maintenance_margin, liquidation_price, mark_price, slot, at_ms
+) VALUES (
+    :position, :owner, :venue, :market, :symbol, :side, :size, :collateral, :entry_price,
+    :liquidatable, :reason, :health, :equity, :maintenance_margin, :liquidation_price,
+    :mark_price, :slot, :at_ms
+)
+ON CONFLICT (position) DO UPDATE SET
+    owner = excluded.owner, venue = excluded.venue, market = excluded.market,
+    symbol = excluded.symbol, side = excluded.side, size = excluded.size,
+    collateral = excluded.collateral, entry_price = excluded.entry_price,
+    liquidatable = excluded.liquidatable, reason = excluded.reason, health = excluded.health,
+    equity = excluded.equity, maintenance_margin = excluded.maintenance_margin,
+    liquidation_price = excluded.liquidation_price, mark_price = excluded.mark_price,
+    slot = excluded.slot, at_ms = excluded.at_ms;
+
+-- name: remove_positions*!
+DELETE FROM positions WHERE position = :position;
+
+-- name: all_positions(health_rank, position, limit)
+SELECT * FROM positions
+WHERE (health_rank, position) > (:health_rank, :position)
+ORDER BY health_rank, position
+LIMIT :limit;
+
+-- name: positions_of_venue(venue, health_rank, position, limit)
+SELECT * FROM positions
+WHERE venue = :venue AND (health_rank, position) > (:health_rank, :position)
+ORDER BY health_rank, position
+LIMIT :limit;
+
+-- name: positions_of_symbol(symbol, venue, health_rank, position, limit)
+SELECT * FROM positions
+WHERE symbol = :symbol
+    AND (CAST(:venue AS TEXT) IS NULL OR venue = :venue)
+    AND (health_rank, position) > (:health_rank, :position)
+ORDER BY health_rank, position
+LIMIT :limit;
+
+-- name: positions_of_owner(owner, symbol, venue, health_rank, position, limit)
+SELECT * FROM positions
+WHERE owner = :owner
+    AND (CAST(:symbol AS TEXT) IS NULL OR symbol = :symbol)
+    AND (CAST(:venue AS TEXT) IS NULL OR venue = :venue)
+    AND (health_rank, position) > (:health_rank, :position)
+ORDER BY health_rank, position
+LIMIT :limit;
+
+-- name: position(position)^
+SELECT * FROM positions WHERE position = :position;
+
+-- name: forget_positions(venue, before_ms, batch)!
+DELETE FROM positions WHERE position IN (
+    SELECT position FROM positions WHERE venue = :venue AND at_ms < :before_ms LIMIT :batch
+);
+
+-- name: put_prices*!
+INSERT INTO prices (
+    venue, market, symbol, price, confidence, publish_time, source, refusal, max_age_s, slot, at_ms
+) VALUES (
+    :venue, :market, :symbol, :price, :confidence, :publish_time, :source, :refusal, :max_age_s,
+    :slot, :at_ms
+)
+ON CONFLICT (venue, market) DO UPDATE SET
+    symbol = excluded.symbol, price = excluded.price, confidence = excluded.confidence,
+    publish_time = excluded.publish_time, source = excluded.source, refusal = excluded.refusal,
+    max_age_s = excluded.max_age_s, slot = excluded.slot, at_ms = excluded.at_ms;
+
+-- name: prices()
+SELECT * FROM prices ORDER BY venue, symbol, market;
+
+-- name: all_liquidations(query, limit)
+SELECT * FROM liquidations
+WHERE (CAST(:query.symbol AS TEXT) IS NULL OR symbol = :query.symbol)
+    AND (CAST(:query.venue AS TEXT) IS NULL OR venue = :query.venue)
+    AND (CAST(:query.full AS INTEGER) IS NULL OR is_full_liquidation = :query.full)
+    AND (CAST(:query.since_s AS BIGINT) IS NULL OR timestamp >= :query.since_s)
+    AND (CAST(:query.until_s AS BIGINT) IS NULL OR timestamp < :query.until_s)
+    AND (CAST(:query.before_id AS BIGINT) IS NULL OR id < :query.before_id)
+ORDER BY id DESC
+LIMIT :limit;
+
+-- name: liquidations_of_position(query, limit)
+SELECT * FROM liquidations
+WHERE position_pubkey = :query.position
+    AND (CAST(:query.owner AS TEXT) IS NULL OR owner_pubkey = :query.owner)
+    AND (CAST(:query.symbol AS TEXT) IS NULL OR symbol = :query.symbol)
+    AND (CAST(:query.venue AS TEXT) IS NULL OR venue = :query.venue)
+    AND (CAST(:query.full AS INTEGER) IS NULL OR is_full_liquidation = :query.full)
+    AND (CAST(:query.since_s AS BIGINT) IS NULL OR timestamp >= :query.since_s)
+    AND (CAST(:query.until_s AS BIGINT) IS NULL OR timestamp < :query.until_s)
+    AND (CAST(:query.before_id AS BIGINT) IS NULL OR id < :query.before_id)
+ORDER BY id DESC
+LIMIT :limit;
+
+-- name: liquidations_of_owner(query, limit)
+SELECT * FROM liquidations
+WHERE owner_pubkey = :query.owner
+    AND (CAST(:query.symbol AS TEXT) IS NULL OR symbol = :query.symbol)
+    AND (CAST(:query.venue AS TEXT) IS NULL OR venue = :query.venue)
+    AND (CAST(:query.full AS INTEGER) IS NULL OR is_full_liquidation = :query.full)
+    AND (CAST(:query.since_s AS BIGINT) IS NULL OR timestamp >= :query.since_s)
+    AND (CAST(:query.until_s AS BIGINT) IS NULL OR timestamp < :query.until_s)
+    AND (CAST(:query.before_id AS BIGINT) IS NULL OR id < :query.before_id)
+ORDER BY id DESC
+LIMIT :limit;
+
+-- name: latencies_us(limit)
+SELECT decision_latency_us FROM liquidations
+WHERE decision_latency_us IS NOT NULL
+ORDER BY id DESC
+LIMIT :limit;
+
+-- name: all_failures(only, limit)
+SELECT * FROM failed_liquidations
+WHERE (CAST(:only.symbol AS TEXT) IS NULL OR symbol = :only.symbol)
+    AND (CAST(:only.since_ms AS BIGINT) IS NULL OR at_ms >= :only.since_ms)
+    AND (CAST(:only.until_ms AS BIGINT) IS NULL OR at_ms < :only.until_ms)
+    AND (CAST(:only.before_id AS BIGINT) IS NULL OR id < :only.before_id)
+ORDER BY id DESC
+LIMIT :limit;
+
+-- name: failures_of_position(only, limit)
+SELECT * FROM failed_liquidations
+WHERE position_pubkey = :only.position
+    AND (CAST(:only.failure_class AS TEXT) IS NULL OR failure_class = :only.failure_class)
+    AND (CAST(:only.symbol AS TEXT) IS NULL OR symbol = :only.symbol)
+    AND (CAST(:only.since_ms AS BIGINT) IS NULL OR at_ms >= :only.since_ms)
+    AND (CAST(:only.until_ms AS BIGINT) IS NULL OR at_ms < :only.until_ms)
+    AND (CAST(:only.before_id AS BIGINT) IS NULL OR id < :only.before_id)
+ORDER BY id DESC
+LIMIT :limit;
+
+-- name: failures_of_class(only, limit)
+SELECT * FROM failed_liquidations
+WHERE failure_class = :only.failure_class
+    AND (CAST(:only.symbol AS TEXT) IS NULL OR symbol = :only.symbol)
+    AND (CAST(:only.since_ms AS BIGINT) IS NULL OR at_ms >= :only.since_ms)
+    AND (CAST(:only.until_ms AS BIGINT) IS NULL OR at_ms < :only.until_ms)
+    AND (CAST(:only.before_id AS BIGINT) IS NULL OR id < :only.before_id)
+ORDER BY id DESC
+LIMIT :limit;
+
+-- name: failure_classes()
+SELECT failure_class AS name, COUNT(*) AS rows FROM failed_liquidations
+GROUP BY failure_class ORDER BY failure_class;
+
+-- name: all_attempts(only, limit)
+SELECT
+    a.sig, a.intent_id, a.n, i.venue, i.position, a.symbol, a.state, a.signed_ms, a.first_sent,
+    a.ended_ms, a.sends, a.max_cost_lamports, a.fee_paid, a.seen_slot, a.final_slot, a.err_json
+FROM attempt AS a INNER JOIN intent AS i ON i.id = a.intent_id
+WHERE (a.signed_ms, a.sig) < (:only.before_ms, :only.before_signature)
+    AND (CAST(:only.symbol AS TEXT) IS NULL OR a.symbol = :only.symbol)
+    AND (CAST(:only.venue AS TEXT) IS NULL OR i.venue = :only.venue)
+    AND (CAST(:only.since_ms AS BIGINT) IS NULL OR a.signed_ms >= :only.since_ms)
+ORDER BY a.signed_ms DESC, a.sig DESC
+LIMIT :limit;
+
+-- name: attempts_in_state(only, limit)
+SELECT
+    a.sig, a.intent_id, a.n, i.venue, i.position, a.symbol, a.state, a.signed_ms, a.first_sent,
+    a.ended_ms, a.sends, a.max_cost_lamports, a.fee_paid, a.seen_slot, a.final_slot, a.err_json
+FROM attempt AS a INNER JOIN intent AS i ON i.id = a.intent_id
+WHERE a.state = :only.state
+    AND (a.signed_ms, a.sig) < (:only.before_ms, :only.before_signature)
+    AND (CAST(:only.symbol AS TEXT) IS NULL OR a.symbol = :only.symbol)
+    AND (CAST(:only.venue AS TEXT) IS NULL OR i.venue = :only.venue)
+    AND (CAST(:only.since_ms AS BIGINT) IS NULL OR a.signed_ms >= :only.since_ms)
+ORDER BY a.signed_ms DESC, a.sig DESC
+LIMIT :limit;
+
+-- name: attempts_of_position(only, limit)
+SELECT
+    a.sig, a.intent_id, a.n, i.venue, i.position, a.symbol, a.state, a.signed_ms, a.first_sent,
+    a.ended_ms, a.sends, a.max_cost_lamports, a.fee_paid, a.seen_slot, a.final_slot, a.err_json
+FROM attempt AS a INNER JOIN intent AS i ON i.id = a.intent_id
+WHERE i.position = :only.position
+    AND (a.signed_ms, a.sig) < (:only.before_ms, :only.before_signature)
+    AND (CAST(:only.state AS TEXT) IS NULL OR a.state = :only.state)
+    AND (CAST(:only.symbol AS TEXT) IS NULL OR a.symbol = :only.symbol)
+    AND (CAST(:only.venue AS TEXT) IS NULL OR i.venue = :only.venue)
+    AND (CAST(:only.since_ms AS BIGINT) IS NULL OR a.signed_ms >= :only.since_ms)
+ORDER BY a.signed_ms DESC, a.sig DESC
+LIMIT :limit;
+
+-- name: attempt_counts()
+SELECT state AS name, COUNT(*) AS rows FROM attempt GROUP BY state ORDER BY state;
+
+-- name: insert_alert(alert)^
+INSERT INTO alert (
+    rule, subject, severity, state, title, body, raised_ms, resolved_ms, notified_ms
+) VALUES (
+    :alert.rule, :alert.subject, :alert.severity, :alert.state, :alert.title, :alert.body,
+    :alert.raised_ms, :alert.resolved_ms, :alert.notified_ms
+)
+RETURNING id;
+
+-- name: update_alert(alert)!
+UPDATE alert SET
+    severity = :alert.severity, state = :alert.state, title = :alert.title, body = :alert.body,
+    resolved_ms = :alert.resolved_ms, notified_ms = :alert.notified_ms
+WHERE id = :alert.id AND state = 'firing';
+
+-- name: firing_alerts()
+SELECT * FROM alert WHERE state = 'firing' ORDER BY raised_ms, id;
+
+-- name: alerts(before_id, limit)
+SELECT * FROM alert
+WHERE CAST(:before_id AS BIGINT) IS NULL OR id < :before_id
+ORDER BY id DESC
+LIMIT :limit;
+
+-- name: insert_delivery(delivery, alert_id)^
+INSERT INTO alert_delivery (
+    alert_id, channel, severity, dedup_key, resolves, title, body, created_ms, tries, next_try_ms,
+    delivered_ms, error
+) VALUES (
+    :alert_id, :delivery.channel, :delivery.severity, :delivery.dedup_key, :delivery.resolves,
+    :delivery.title, :delivery.body, :delivery.created_ms, :delivery.tries, :delivery.next_try_ms,
+    :delivery.delivered_ms, :delivery.error
+)
+RETURNING id;
+
+-- name: due_deliveries(now_ms, limit)
+SELECT * FROM alert_delivery
+WHERE delivered_ms IS NULL AND next_try_ms <= :now_ms
+ORDER BY id
+LIMIT :limit;
+
+-- name: end_delivery(delivery_id, now_ms)!
+UPDATE alert_delivery SET delivered_ms = :now_ms WHERE id = :delivery_id AND delivered_ms IS NULL;
+
+-- name: delay_delivery(delivery_id, error, next_try_ms)!
+UPDATE alert_delivery SET tries = tries + 1, error = :error, next_try_ms = :next_try_ms
+WHERE id = :delivery_id AND delivered_ms IS NULL;
+
+-- name: deliveries(limit)
+SELECT * FROM alert_delivery ORDER BY id DESC LIMIT :limit;
+
+-- name: prune_delivered(before_ms)!
+DELETE FROM alert_delivery WHERE delivered_ms < :before_ms;
+
+-- name: prune_given_up(before_ms, given_up_ms)!
+DELETE FROM alert_delivery
+WHERE delivered_ms IS NULL AND next_try_ms >= :given_up_ms AND created_ms < :before_ms;
+
+-- name: prune_resolved(before_ms)!
+DELETE FROM alert
+WHERE state = 'resolved' AND resolved_ms < :before_ms
+    AND NOT EXISTS (SELECT 1 FROM alert_delivery AS d WHERE d.alert_id = alert.id);

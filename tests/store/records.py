@@ -1,12 +1,16 @@
 """Records with everything filled in, for the tests of the store."""
 
+import math
 from typing import Any
 
+from liqctl.core.alert import Alert, AlertState, Delivery, Severity
 from liqctl.core.intent import Attempt, AttemptState, Claim, Ending, IntentRequest
 from liqctl.core.record import (
     FailureRow,
     InsuranceSample,
     Liquidation,
+    PositionRow,
+    PriceRow,
     QueueRow,
     QueueState,
 )
@@ -110,3 +114,78 @@ def sample(at_ms: int = 1, **changes: Any) -> InsuranceSample:
         "slot": 9,
     }
     return InsuranceSample(at_ms=at_ms, **{**values, **changes})
+
+
+def position_row(position: str = "pos", health: float = 1.5, **changes: Any) -> PositionRow:
+    values: dict[str, Any] = {
+        "owner": "owner",
+        "venue": "reference",
+        "market": "market",
+        "symbol": "SOL-PERP",
+        "side": "long",
+        "size": 10,
+        "collateral": 20,
+        "entry_price": 30,
+        "liquidatable": False,
+        "reason": "",
+        "equity": 40,
+        "maintenance_margin": 50,
+        "liquidation_price": 60,
+        "mark_price": 70,
+        "slot": 900,
+        "at_ms": 1_000,
+    }
+    return PositionRow(position=position, health=health, **{**values, **changes})
+
+
+def unknown_row(position: str, **changes: Any) -> PositionRow:
+    values: dict[str, Any] = {
+        "liquidatable": None,
+        "reason": "stale_price",
+        "equity": None,
+        "maintenance_margin": None,
+        "liquidation_price": None,
+        "mark_price": None,
+    }
+    return position_row(position, math.nan, **{**values, **changes})
+
+
+def price_row(market: str = "market", **changes: Any) -> PriceRow:
+    values: dict[str, Any] = {
+        "venue": "reference",
+        "symbol": "SOL-PERP",
+        "price": 142_000_000,
+        "confidence": 50_000,
+        "publish_time": 1_700_000_000,
+        "source": "account",
+        "refusal": None,
+        "max_age_s": 60,
+        "slot": 900,
+        "at_ms": 1_000,
+    }
+    return PriceRow(market=market, **{**values, **changes})
+
+
+def alert(rule: str = "no_progress", **changes: Any) -> Alert:
+    values: dict[str, Any] = {
+        "subject": "reference",
+        "severity": Severity.CRITICAL,
+        "state": AlertState.FIRING,
+        "title": "The keeper stands still",
+        "body": "No scan for 60 s.",
+        "raised_ms": 1_000,
+    }
+    return Alert(rule=rule, **{**values, **changes})
+
+
+def delivery(channel: str = "slack", **changes: Any) -> Delivery:
+    values: dict[str, Any] = {
+        "alert_id": None,
+        "severity": Severity.CRITICAL,
+        "dedup_key": "no_progress:reference",
+        "resolves": False,
+        "title": "The keeper stands still",
+        "body": "No scan for 60 s.",
+        "created_ms": 1_000,
+    }
+    return Delivery(channel=channel, **{**values, **changes})

@@ -4,9 +4,11 @@ import asyncio
 
 import pytest
 
-from liqctl.errors import RpcRefused, RpcUnreachable
+from liqctl.alerts.outbox import trial
+from liqctl.core.alert import Severity
+from liqctl.errors import DeliveryError, RpcRefused, RpcUnreachable
 from liqctl.ports import Clock, Notifier, Rng, Rpc
-from liqctl.testing import FakeRpc, ManualClock, Notification, RecordingNotifier, SeededRng
+from liqctl.testing import FakeRpc, ManualClock, RecordingNotifier, SeededRng
 
 
 def test_the_fakes_are_what_the_ports_ask_for():
@@ -67,13 +69,13 @@ def test_the_same_seed_gives_the_same_chance():
 
 
 async def test_the_notifier_records_or_raises():
-    notifier = RecordingNotifier()
-    await notifier.notify("title", "body", severity="warning")
-    notifier.error = ConnectionError("down")
+    notifier, message = RecordingNotifier(), trial("team", Severity.WARNING, 5)
+    await notifier.notify(message)
+    notifier.error = DeliveryError("down")
 
-    with pytest.raises(ConnectionError):
-        await notifier.notify("title", "body", severity="warning")
-    assert notifier.sent == [Notification("title", "body", "warning")]
+    with pytest.raises(DeliveryError):
+        await notifier.notify(message)
+    assert notifier.sent == [message]
 
 
 async def test_the_rpc_follows_its_script():

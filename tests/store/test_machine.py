@@ -1,22 +1,15 @@
-"""SQLite and memory, driven by the same random calls, answer the same."""
+"""An engine and memory, driven by the same random calls, answer the same."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import invariant, rule
 
 from liqctl.core.intent import LIVE, AttemptState, Claim, Ending, IntentState
 from liqctl.core.record import Exclusion, QueueOrder
-from liqctl.errors import StoreError
-from liqctl.ports import Store
-from liqctl.store.open import open_store
-from liqctl.testing import MemoryStore
 from tests.store.records import attempt, failure, liquidation, queue_row, request
+from tests.store.two_stores import TwoStores
 
 owners = st.sampled_from(["a", "b"])
 positions = st.sampled_from(["p", "q"])
@@ -25,35 +18,11 @@ indexes = st.integers(0, 30)
 LEASE_MS = 10
 
 
-class SameAnswers(RuleBasedStateMachine):
+class SameAnswers(TwoStores):
     def __init__(self) -> None:
         super().__init__()
-        self.folder = TemporaryDirectory()
-        path = Path(self.folder.name) / "liqctl.db"
-        self.sqlite = open_store(f"sqlite:{path}")
-        # What is compared here is the logic; durability has its own tests and costs 4 ms a call.
-        self.sqlite._connection.execute("PRAGMA synchronous = OFF")  # type: ignore[attr-defined]
-        self.memory = MemoryStore()
-        self.now_ms = 0
         self.claims: list[Claim] = []
         self.signatures: list[str] = []
-
-    def teardown(self) -> None:
-        self.sqlite.close()
-        self.folder.cleanup()
-
-    def both(self, call: Callable[[Store], Any]) -> Any:
-        """Call both stores and return the one answer they give."""
-
-        def answer(store: Store) -> object:
-            try:
-                return call(store)
-            except StoreError:
-                return StoreError
-
-        found, expected = answer(self.sqlite), answer(self.memory)
-        assert found == expected
-        return found
 
     @rule(ms=st.integers(-3, 12))
     def time_passes(self, ms):
@@ -182,6 +151,11 @@ class SameAnswers(RuleBasedStateMachine):
         self.both(lambda s: s.totals())
         self.both(lambda s: [replace(row, id=None) for row in s.recent_liquidations()])
         self.both(lambda s: s.recent_failures())
+        self.both(lambda s: s.attempts())
+        self.both(lambda s: s.attempts(state="SIGNED", before_ms=self.now_ms))
+        self.both(lambda s: s.attempt_counts())
+        self.both(lambda s: s.failure_classes())
+        self.both(lambda s: s.daily(0))
         self.both(lambda s: s.events_since(0, 100))
         self.both(lambda s: s.last_seq())
         self.both(lambda s: [repr(row) for row in s.queue()])

@@ -1,0 +1,80 @@
+"""What every store promises about what may be spent."""
+
+import pytest
+
+from liqctl.core.guards import DAY_MS, HOUR_MS, SpendCaps
+from liqctl.errors import SpendCapReached
+from liqctl.ports import Store
+from tests.store.records import ERR, EXPIRED, attempt
+from tests.store.steps import claimed, end, recorded
+
+COST = 205_000
+
+
+class SpendingContract:
+    """Subclasses give the fixture `store`."""
+
+    def test_spent_counts_live_ones_in_full_and_final_ones_by_their_fee(self, store: Store) -> None:
+        recorded(store)
+        assert store.spent_lamports(1_000) == COST
+        assert store.spent_lamports(1_001) == 0
+
+        end(store, ERR)
+        assert store.spent_lamports(0) == 5_000
+
+    def test_what_expired_cost_nothing(self, store: Store) -> None:
+        recorded(store)
+        end(store, EXPIRED)
+
+        assert store.spent_lamports(0) == 0
+
+    @pytest.mark.parametrize(
+        ("hour", "day", "reason"),
+        [
+            (2 * COST - 1, 10 * COST, "cost_over_hour_cap"),
+            (10 * COST, 2 * COST - 1, "cost_over_day_cap"),
+            (2 * COST, 2 * COST, None),
+        ],
+    )
+    def test_a_cap_is_counted_in_the_commit_that_records(
+        self, store: Store, hour: int, day: int, reason: str | None
+    ) -> None:
+        caps = SpendCaps(hour_lamports=hour, day_lamports=day)
+        first, second = claimed(store, position="a"), claimed(store, position="b")
+        assert store.record_attempt(first, attempt(first, "1", position="a"), 1, caps=caps)
+        next_one = attempt(second, "2", position="b")
+
+        if reason is None:
+            assert store.record_attempt(second, next_one, 1, caps=caps)
+            return
+        with pytest.raises(SpendCapReached) as refused:
+            store.record_attempt(second, next_one, 1, caps=caps)
+        assert refused.value.reason == reason
+        assert [row.signature for row in store.live_attempts()] == ["1"]
+        assert store.spent_lamports(0) == COST
+
+    @pytest.mark.parametrize(
+        ("age_ms", "caps"),
+        [
+            (HOUR_MS + 1, SpendCaps(hour_lamports=COST, day_lamports=2 * COST)),
+            (DAY_MS + 1, SpendCaps(hour_lamports=COST, day_lamports=COST)),
+        ],
+    )
+    def test_what_was_signed_longer_ago_leaves_room(
+        self, store: Store, age_ms: int, caps: SpendCaps
+    ) -> None:
+        first = claimed(store, position="a")
+        assert store.record_attempt(first, attempt(first, "1", position="a"), 1, caps=caps)
+        second = claimed(store, now_ms=age_ms, position="b")
+        late = attempt(second, "2", position="b")
+
+        assert store.record_attempt(second, late, 1 + age_ms, caps=caps)
+
+    def test_the_slot_that_was_judged_is_kept_with_the_intent(self, store: Store) -> None:
+        claim = claimed(store)
+        store.record_attempt(claim, attempt(claim), 1, decision_slot=4_321)
+
+        found = store.intent_of("sig")
+
+        assert found is not None
+        assert found[0].decision_slot == 4_321
