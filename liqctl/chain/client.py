@@ -80,6 +80,12 @@ class Chain:
         """The endpoint as it may be printed, or nothing where it has no URL."""
         return self._rpc.shown_url if isinstance(self._rpc, Single | HttpRpc) else ""
 
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return by endpoint, as it may be printed, how often what happened; {} without a pool."""
+        if not isinstance(self._rpc, Pool):
+            return {}
+        return {name: dict(counted) for name, counted in self._rpc.counts().items()}
+
     @property
     def trusted(self) -> bool:
         """Whether no circuit breaker of a pool speaks against this endpoint."""

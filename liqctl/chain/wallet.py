@@ -3,13 +3,11 @@
 import ctypes
 import getpass
 import hashlib
-import os
 import re
 import resource
-import stat
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn, TextIO
 from urllib.parse import parse_qsl
@@ -21,6 +19,7 @@ from liqctl.chain.base58 import is_address
 from liqctl.chain.inline_key import refuse_inline_key
 from liqctl.errors import GuardError, SettingsError
 from liqctl.ports import Signer
+from liqctl.ports.secret_file import read_secret_file
 
 _KEY_FILE_BYTES_MAX = 4096
 _DERIVATION_ROOT = "m/44'/501'"
@@ -158,65 +157,13 @@ def no_core_dumps() -> None:
 
 
 def _from_file(path: Path) -> Signer:
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except FileNotFoundError:
-        raise SettingsError(
-            f"no key file at {path}; make one with: solana-keygen new -o {path}"
-        ) from None
-    except ValueError as error:
-        raise SettingsError("the path of the key file has a zero byte") from error
-    except OSError as error:
-        raise SettingsError(f"the key file {path} cannot be read: {error.strerror}") from error
-    try:
-        _check_file(path, os.fstat(handle))
-        _refuse_shared_link(path)
-        content = os.read(handle, _KEY_FILE_BYTES_MAX + 1)
-    except OSError as error:
-        raise SettingsError(f"the key file {path} cannot be read: {error.strerror}") from error
-    finally:
-        os.close(handle)
+    content = read_secret_file(
+        path,
+        "the key file",
+        bytes_max=_KEY_FILE_BYTES_MAX,
+        missing=f"make one with: solana-keygen new -o {path}",
+    )
     return _from_json(content, f"the key file {path}")
-
-
-def _refuse_shared_link(path: Path) -> None:
-    """Refuse a symbolic link where somebody else could change what stands at either end."""
-    links = list(_links(path.absolute()))
-    ends = [path.resolve().parent] if path.is_symlink() else []
-    for folder in [link.parent for link in links] + ends:
-        try:
-            mode = folder.stat().st_mode
-        except OSError:
-            continue
-        if mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise SettingsError(
-                f"the key file {path} is a link, and others may write to {folder};"
-                " name the file itself, in a folder of your own"
-            )
-
-
-def _links(path: Path) -> Iterator[Path]:
-    """Yield every symbolic link on the way to a path that could be opened just now."""
-    for prefix in (*reversed(path.parents), path):
-        if prefix.is_symlink():
-            yield prefix
-            yield from _links(prefix.parent / prefix.readlink() / path.relative_to(prefix))
-            return
-
-
-def _check_file(path: Path, found: os.stat_result) -> None:
-    """Check the opened file itself, so that nothing can change between check and read."""
-    if not stat.S_ISREG(found.st_mode):
-        raise SettingsError(f"the key file {path} is no regular file")
-    if found.st_uid != os.geteuid():
-        raise SettingsError(
-            f"the key file {path} belongs to user {found.st_uid}, not to you (user {os.geteuid()})"
-        )
-    if found.st_mode & 0o077:
-        mode = stat.S_IMODE(found.st_mode)
-        raise SettingsError(
-            f"the key file {path} is open to others (mode {mode:04o}); run: chmod 600 {path}"
-        )
 
 
 def _from_json(content: bytes | str, place: str) -> Signer:

@@ -1,7 +1,9 @@
 """Which positions a price crosses: the index behind the engine, and the plain one beside it."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
+from liqctl.core.fixed import BPS
 from liqctl.core.position import Side
 
 
@@ -27,6 +29,10 @@ class Book(Protocol):
 
     def closest(self, price_account: str, price_e6: int, limit: int) -> list[str]:
         """Return the positions whose bounds lie nearest to the price, nearest first."""
+        ...
+
+    def near(self, price_account: str, price_e6: int, within_bps: Sequence[int]) -> list[int]:
+        """Return for each distance how many bounds the price would reach by moving so far."""
         ...
 
 
@@ -61,6 +67,25 @@ class PlainBook:
             if account == price_account
         )
         return [position for _, position in distances[:limit]]
+
+    def near(self, price_account: str, price_e6: int, within_bps: Sequence[int]) -> list[int]:
+        """Return for each distance how many bounds the price would reach by moving so far."""
+        own = [(side, bound) for at, side, bound in self._bounds.values() if at == price_account]
+        return [
+            sum(_crosses(side, bound, moved_e6(side, price_e6, bps)) for side, bound in own)
+            for bps in within_bps
+        ]
+
+
+def moved_e6(side: Side, price_e6: int, bps: int) -> int:
+    """Return the price after it moved so far against a side, rounded away from where it was.
+
+    >>> moved_e6(Side.LONG, 999, 50), moved_e6(Side.SHORT, 999, 50)
+    (994, 1004)
+    """
+    if side is Side.LONG:
+        return price_e6 * (BPS - bps) // BPS
+    return -(-price_e6 * (BPS + bps) // BPS)
 
 
 def _crosses(side: Side, bound: int | None, price_e6: int) -> bool:

@@ -7,6 +7,7 @@ from liqctl.core.account import Seen
 from liqctl.core.health import Assessment
 from liqctl.core.insurance import InsuranceState
 from liqctl.core.position import Position
+from liqctl.core.price import PriceReading
 from liqctl.core.record import Exclusion, QueueOrder
 
 
@@ -15,6 +16,15 @@ class AccountsSeen:
     """Accounts as one answer or notice showed them; `received_ns` is when its bytes arrived."""
 
     seen: tuple[Seen, ...]
+    received_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PricesSeen:
+    """Prices that a service sent, none of them on the chain; of `lost` feeds it has none."""
+
+    readings: tuple[PriceReading, ...]
+    lost: tuple[str, ...] = ()
     received_ns: int = 0
 
 
@@ -109,7 +119,16 @@ class CheckDue:
     """The interval of the periodic check of all positions has passed."""
 
 
-Event = AccountsSeen | ClockSeen | SnapshotSeen | OutcomeSeen | Ordered | ExclusionsSeen | CheckDue
+Event = (
+    AccountsSeen
+    | PricesSeen
+    | ClockSeen
+    | SnapshotSeen
+    | OutcomeSeen
+    | Ordered
+    | ExclusionsSeen
+    | CheckDue
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +168,7 @@ class FundMoved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Addresses to read: dependencies not seen yet, or positions missing from a snapshot."""
+    """Addresses to read: not seen yet, missing from a snapshot, or about to turn by a newer price."""
 
     addresses: tuple[str, ...]
 
@@ -159,12 +178,16 @@ Notice = PriceMoved | Queued | Dequeued | FundMoved | Wanted
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """Liquidate this position; `tick_ns` is when the notice that caused it arrived."""
+    """Liquidate this position; `tick_ns` is when the notice that caused it arrived.
+
+    With a `doubt` about its price nothing may be sent, whatever the verdict.
+    """
 
     position: Position
     assessment: Assessment
     tick_ns: int
     tries: int
+    doubt: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,6 +40,9 @@ class PriceSource(StrEnum):
     DOVES = "doves"
 
 
+# No program owns the prices of Hermes.
+HERMES_OWNER = "hermes"
+
 ON_CHAIN = (
     PriceSource.PUSH_FEED,
     PriceSource.PRICE_UPDATE,

@@ -1,6 +1,5 @@
 """The latest price of every source, and whether it jumped."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from liqctl.core.jump import Trail
@@ -30,16 +29,15 @@ class PriceBoard:
     that lies about its feed can displace no other market's price.
     """
 
-    def __init__(self, *, jump_bps_max: int) -> None:
-        """Start empty; more than `jump_bps_max` from the price before is a jump."""
-        self._jump_bps_max = jump_bps_max
+    def __init__(self) -> None:
+        """Start empty."""
         self._latest: dict[SourceKey, PriceReading] = {}
         self._trails: dict[SourceKey, Trail] = {}
 
-    def take(self, reading: PriceReading, now_s: int) -> bool:
+    def take(self, reading: PriceReading, now_s: int, *, jump_bps_max: int) -> bool:
         """Keep a reading unless it is older than the one held; return whether it was kept.
 
-        One that is ahead of the clock by too much gives way to any other.
+        More than `jump_bps_max` from the price before is a jump. One that is ahead of the clock by too much gives way to any other.
         """
         key = SourceKey(source=reading.source, address=reading.address)
         held = self._latest.get(key)
@@ -48,7 +46,7 @@ class PriceBoard:
         self._latest[key] = reading
         if not from_future(reading, now_s):
             trail = self._trails.get(key, Trail())
-            self._trails[key] = trail.after(reading, self._jump_bps_max)
+            self._trails[key] = trail.after(reading, jump_bps_max)
         return True
 
     def forget(self, key: SourceKey) -> None:
@@ -56,12 +54,12 @@ class PriceBoard:
         self._latest.pop(key, None)
         self._trails.pop(key, None)
 
-    def observed(self) -> Mapping[SourceKey, Observed]:
-        """Return what is held now, as values that no later reading changes."""
-        return {
-            key: Observed(reading=reading, jumped=self._trails.get(key, Trail()).jumped is not None)
-            for key, reading in self._latest.items()
-        }
+    def get(self, key: SourceKey) -> Observed | None:
+        """Return what a source says now, as a value that no later reading changes."""
+        reading = self._latest.get(key)
+        if reading is None:
+            return None
+        return Observed(reading=reading, jumped=self._trails.get(key, Trail()).jumped is not None)
 
 
 def _older(one: PriceReading, other: PriceReading) -> bool:

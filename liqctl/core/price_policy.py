@@ -30,8 +30,11 @@ class Doubt(StrEnum):
     """Why nothing is sent although there is a price, or although it says liquidatable."""
 
     DISAGREE = "price_sources_disagree"
+    TOO_FEW = "price_sources_too_few"
     JUMPED = "price_jumped"
-    HEALTHY = "healthy"
+    OLDER = "price_older_than_own_limit"
+    WIDER = "price_wider_than_own_limit"
+    HEALTHY = "healthy_at_preferred_price"
     WITHIN_CONFIDENCE = "healthy_within_confidence"
     UNKNOWN = "verdict_unknown"
 
@@ -78,11 +81,12 @@ class SourceRules:
 class PricePolicy:
     """How a market's price is chosen: its sources, the preferred one first, and how they agree.
 
-    `confidence_permille` / 1,000 is the multiple of the confidence that a position must stay
+    At least `sources_min` must have a price. `confidence_permille` / 1,000 is the multiple of the confidence that a position must stay
     liquidatable over.
     """
 
     sources: tuple[SourceRules, ...]
+    sources_min: int = 1
     band_bps_max: int = SOURCE_BAND_BPS
     confidence_permille: int = PERMILLE
 
@@ -145,7 +149,7 @@ def choose(policy: PricePolicy, board: Mapping[SourceKey, Observed], now_s: int)
     if not known:
         first = views[0].refusal if views else PriceRefusal.MISSING
         return Choice(chosen=None, reason=first, views=views)
-    return Choice(chosen=known[0], reason=_doubt(known, policy.band_bps_max), views=views)
+    return Choice(chosen=known[0], reason=_doubt(known, policy), views=views)
 
 
 def decide(
@@ -229,15 +233,17 @@ def _refused(reading: PriceReading, rules: SourceRules, now_s: int) -> PriceRefu
     return refusal(reading, limits, now_s)
 
 
-def _doubt(known: Sequence[SourceView], band_bps_max: int) -> PriceRefusal | Doubt | None:
+def _doubt(known: Sequence[SourceView], policy: PricePolicy) -> PriceRefusal | Doubt | None:
     chosen = known[0]
     if chosen.refusal is not None:
         return chosen.refusal
     if chosen.jumped:
         return Doubt.JUMPED
+    if len(known) < policy.sources_min:
+        return Doubt.TOO_FEW
     prices = [_price_e18(view.reading) for view in known if view.reading is not None]
     low, high = min(prices), max(prices)
-    return Doubt.DISAGREE if (high - low) * BPS > band_bps_max * low else None
+    return Doubt.DISAGREE if (high - low) * BPS > policy.band_bps_max * low else None
 
 
 def _price_e18(reading: PriceReading) -> int:

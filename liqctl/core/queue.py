@@ -169,6 +169,17 @@ class Queue:
         )
         return True
 
+    def hurry(self, position: str, tick_ns: int) -> bool:
+        """End a pause, because what it waited for has come to pass; False as for `retry`.
+
+        What the position failed at before stays counted, and a quarantine stays.
+        """
+        entry = self._entries.get(position)
+        if entry is None or entry.state is not QueueState.WAITING:
+            return False
+        self._store(replace(entry, reason="", next_try_ms=0, tick_ns=tick_ns))
+        return True
+
     def exclude(
         self, position: str, reason: str, *, until_ms: int = NEVER_MS, taken: bool = False
     ) -> bool:

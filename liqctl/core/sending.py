@@ -5,6 +5,9 @@
                 └──── an objection, a limit, a claim lost ──> OVER <── terminal ──── LIVE <┘
     resume ──────────────────────────────────────────────────────────────────────────> LIVE
 
+A verdict that is only an estimate needs one more voice: the program's own view is asked last, and
+without its yes nothing is weighed.
+
 Nothing here waits, reads or writes: a driver performs the effects and feeds back what came of
 them, each event once. The state holds durable facts alone, so that an effect that failed needs no
 undoing: the next look at the cluster leads to it again. A process that starts anew resumes in LIVE
@@ -21,12 +24,14 @@ from liqctl.core.instruction import Outcome
 from liqctl.core.intent import Attempt, AttemptState, Claim, IntentState
 from liqctl.core.sending_events import (
     Answered,
+    Ask,
     Claimed,
     Effect,
     End,
     Ended,
     EndIntent,
     Event,
+    Heard,
     LeaseLost,
     LedgerRead,
     Looked,
@@ -72,6 +77,7 @@ class Awaited(StrEnum):
     CLAIM = "claim"
     READ = "read"
     TRIAL = "trial"
+    VIEW = "view"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +103,11 @@ class Sending:
     claim: Claim | None = None
     read_slot: int = 0
     trial_slot: int = 0
+    estimated: bool = False
+    heard_slot: int = 0
     objected: Stop | None = None
     failed_trial: Stop | None = None
+    denied: Stop | None = None
     attempt: Attempt | None = None
     sent_ms: int = 0
     rebroadcast: bool = True
@@ -145,7 +154,7 @@ def resume(claim: Claim, attempt: Attempt, generation: int, rules: Rules) -> Ste
 def step(state: Sending, event: Event) -> Stepped:
     """Return the state after an event and the effects to perform, in their order."""
     match event:
-        case Claimed() | ReadAfresh() | Tried():
+        case Claimed() | ReadAfresh() | Tried() | Heard():
             return _checked(state, event)
         case Weighed():
             return _weighed(state, event)
@@ -163,15 +172,23 @@ def _expect(state: Sending, phase: Phase) -> None:
     invariant(state.phase is phase, f"an event of {phase} came in {state.phase}")
 
 
-def _checked(state: Sending, event: Claimed | ReadAfresh | Tried) -> Stepped:
-    """Take in one of the three answers; the last one decides."""
+def _checked(state: Sending, event: Claimed | ReadAfresh | Tried | Heard) -> Stepped:
+    """Take in one of the answers; the last one decides."""
     _expect(state, Phase.CHECKING)
     match event:
         case Claimed():
             awaited, state = Awaited.CLAIM, replace(state, claim=event.claim)
         case ReadAfresh():
-            objected = objection(state, event)
-            awaited, state = Awaited.READ, replace(state, read_slot=event.slot, objected=objected)
+            state = replace(
+                state,
+                read_slot=event.slot,
+                objected=objection(state, event),
+                estimated=event.verdict is not None and not event.verdict.exact,
+            )
+            awaited = Awaited.READ
+        case Heard():
+            state = replace(state, heard_slot=event.slot, denied=_denied(event))
+            awaited = Awaited.VIEW
         case _:
             failed = None if event.outcome is None else _failed_trial(event.outcome, event.text)
             state = replace(state, trial_slot=event.slot, failed_trial=failed)
@@ -193,6 +210,10 @@ def _decided(state: Sending) -> Stepped:
         return asked, (Simulate(min_context_slot=state.read_slot),)
     busy = _refused(Cause.BUSY, "held_by_another") if rules.sends and claim is None else None
     stop = state.objected or busy or state.failed_trial
+    if stop is None and rules.tries and state.estimated and state.heard_slot < state.read_slot:
+        asked = replace(state, awaits=frozenset({Awaited.VIEW}))
+        return asked, (Ask(min_context_slot=state.read_slot),)
+    stop = stop or state.denied
     if stop is None and not (rules.sends and rules.tries):
         stop = _refused(Cause.GUARD, "dry_run")
     if stop is not None:
@@ -364,6 +385,15 @@ def _failed_trial(outcome: Outcome, text: str) -> Stop:
         outcome, Result.FAILED
     )
     return Stop(result=result, cause=Cause(outcome.value), reason=f"{outcome}:{text}")
+
+
+def _denied(heard: Heard) -> Stop | None:
+    """Return why the program's own view keeps an estimate from being acted on, or None."""
+    if heard.liquidatable is True:
+        return None
+    if heard.liquidatable is False:
+        return _refused(Cause.HEALTHY, "view_disagrees", heard.slot)
+    return _refused(Cause.ORACLE, "view_silent", heard.slot)
 
 
 def _lost(outcome: Outcome | None, slot: int) -> Stop:

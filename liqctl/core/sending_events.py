@@ -50,6 +50,14 @@ class Tried:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """The program's own view of the verdict answered; `liquidatable` is None when it told none."""
+
+    slot: int
+    liquidatable: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Weighed:
     """What the transaction can cost, what is spent already, and why nothing may be signed now."""
 
@@ -130,6 +138,7 @@ Event = (
     Claimed
     | ReadAfresh
     | Tried
+    | Heard
     | Weighed
     | Recorded
     | Answered
@@ -159,6 +168,13 @@ class Simulate:
     """Simulate the very message that would be signed; answered by Tried."""
 
     min_context_slot: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """Ask the program's own view of the verdict, at this slot or later; answered by Heard."""
+
+    min_context_slot: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,6 +261,7 @@ Effect = (
     TakeClaim
     | ReadFresh
     | Simulate
+    | Ask
     | Weigh
     | SignAndRecord
     | Send

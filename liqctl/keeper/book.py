@@ -1,10 +1,13 @@
 """The book in numpy columns: one comparison over a column instead of a walk over positions."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from liqctl.core.book import moved_e6
 from liqctl.core.position import Side
 
 CAPACITY_MIN = 512
@@ -56,6 +59,15 @@ class Column:
         if self.top < threshold:
             return []
         return [self.rows[i] for i in np.flatnonzero(self.keys[: len(self.rows)] >= threshold)]
+
+    def counts(self, thresholds: Sequence[float]) -> list[int]:
+        """Return for each threshold how many keys are not below it."""
+        lowest = min(thresholds, default=np.inf)
+        if self.top < lowest:
+            return [0] * len(thresholds)
+        keys = self.keys[: len(self.rows)]
+        found = np.sort(keys[keys >= lowest])
+        return [len(found) - int(at) for at in np.searchsorted(found, thresholds)]
 
     def highest(self, limit: int) -> list[tuple[float, str]]:
         """Return the positions with the highest keys, highest first."""
@@ -114,15 +126,25 @@ class ColumnBook:
                 found += [(threshold - key, position) for key, position in column.highest(limit)]
         return [position for _, position in sorted(found)[:limit]]
 
+    def near(self, price_account: str, price_e6: int, within_bps: Sequence[int]) -> list[int]:
+        """Return for each distance how many bounds the price would reach by moving so far."""
+        total = [0] * len(within_bps)
+        for side in Side:
+            column = self._columns.get((price_account, side))
+            if column is not None:
+                moved = [_threshold(side, moved_e6(side, price_e6, bps)) for bps in within_bps]
+                total = [a + b for a, b in zip(total, column.counts(moved), strict=True)]
+        return total
+
 
 def _key(side: Side, bound_e6: int | None) -> float:
     """Return the sort key, one float step towards "crossed" to cover the rounding of both sides."""
     if bound_e6 is None:
         return float("inf")
     signed = bound_e6 if side is Side.LONG else -bound_e6
-    return float(np.nextafter(float(signed), np.inf))
+    return math.nextafter(float(signed), math.inf)
 
 
 def _threshold(side: Side, price_e6: int) -> float:
     signed = price_e6 if side is Side.LONG else -price_e6
-    return float(np.nextafter(float(signed), -np.inf))
+    return math.nextafter(float(signed), -math.inf)

@@ -13,6 +13,8 @@ from liqctl.core.guards import SIGNATURE_FEE_LAMPORTS, Limits
 from liqctl.core.insurance import InsuranceState
 from liqctl.core.position import Market
 from liqctl.core.price import PriceReading, PriceRefusal, confidence_bps, from_future
+from liqctl.core.price_policy import Doubt
+from liqctl.core.price_terms import PriceTerms
 from liqctl.errors import LiqctlError, RpcError, RpcMalformed, RpcRefused
 from liqctl.keeper.checkup_endpoints import (
     UNKNOWN_METHOD,
@@ -23,6 +25,7 @@ from liqctl.keeper.checkup_endpoints import (
     history_check,
     stream_check,
 )
+from liqctl.keeper.checkup_hermes import hermes_check
 from liqctl.keeper.checkup_host import database_checks, key_check, limits_check
 from liqctl.keeper.decode import CLOCK_SYSVAR, decode, decode_clock
 from liqctl.keeper.finding import (
@@ -36,6 +39,8 @@ from liqctl.keeper.finding import (
     refused,
     skipped,
 )
+from liqctl.keeper.program_version import check_version
+from liqctl.oracle.hermes_client import HermesClient
 from liqctl.ports import Clock, Rng, Venue
 
 HISTORY_SLOTS_MIN = 216_000
@@ -51,7 +56,7 @@ class Setup:
     """What is checked: an endpoint and its stream, a program, a key, a database and limits.
 
     `fee_lamports` is the priority fee of one transaction. Beside the preferred endpoint there may
-    be others to read from, and some that are only sent to.
+    be others to read from, and some that are only sent to; and a price service.
     """
 
     chain: Chain
@@ -65,6 +70,7 @@ class Setup:
     fee_lamports: int
     fallbacks: tuple[Endpoint, ...] = ()
     sending: tuple[Chain, ...] = ()
+    hermes: HermesClient | None = None
 
     @property
     def endpoints(self) -> Endpoints:
@@ -106,6 +112,8 @@ async def checkup(setup: Setup) -> AsyncIterator[Check]:
     url = setup.database_url
     for check in await loop.run_in_executor(None, database_checks, url, genesis, now_ms):
         yield check
+    if setup.hermes is not None:
+        yield await hermes_check(setup.hermes, setup.chain, setup.venue, setup.limits)
     yield limits_check(setup.limits, setup.fee_lamports)
 
 
@@ -192,6 +200,7 @@ async def _program(setup: Setup) -> Check:
         return failed("program", f"no program at {address}", hint)
     if not found.executable:
         return failed("program", f"{address} is an account, not a program", hint)
+    await check_version(setup.chain, setup.venue)
     return passed("program", f"{address} is there and executable")
 
 
@@ -231,7 +240,7 @@ def _market(setup: Setup, market: Market, view: Mapping[str, Seen], now_s: int) 
     if isinstance(reading, PriceReading):
         age_s = now_s - reading.publish_time
         shown = f"published {age_s:,} s ago"
-        word = word or _own_objection(reading, now_s, limits)
+        word = word or _own_objection(reading, now_s, limits.prices_of(market.symbol))
     allowed = not limits.markets_allowed or market.symbol in limits.markets_allowed
     if not allowed or market.symbol in limits.markets_denied:
         excluded = "left out by markets_allow or markets_deny"
@@ -245,14 +254,14 @@ def _market(setup: Setup, market: Market, view: Mapping[str, Seen], now_s: int) 
     return passed(name, f"price {value}, {shown}")
 
 
-def _own_objection(reading: PriceReading, now_s: int, limits: Limits) -> str | None:
+def _own_objection(reading: PriceReading, now_s: int, terms: PriceTerms) -> str | None:
     """Return why we would not send on a price that the program accepts, or None."""
     if from_future(reading, now_s):
         return PriceRefusal.FROM_FUTURE
-    if now_s - reading.publish_time > limits.price_age_s_max:
-        return "price_older_than_own_limit"
-    if reading.mantissa > 0 and confidence_bps(reading) > limits.price_confidence_bps_max:
-        return "price_wider_than_own_limit"
+    if now_s - reading.publish_time > terms.age_s_max:
+        return Doubt.OLDER
+    if reading.mantissa > 0 and confidence_bps(reading) > terms.confidence_bps_max:
+        return Doubt.WIDER
     return None
 
 

@@ -17,10 +17,11 @@ from liqctl.core.guards import (
 )
 from liqctl.errors import GuardError, LiqctlError, SettingsError
 from liqctl.keeper.finding import Check, doubtful, failed, lamports, passed, refused, skipped
-from liqctl.keeper.holds import KILL_SWITCH, STOP_FILE
+from liqctl.keeper.holds import STOP_FILE
 from liqctl.ports import Store
 from liqctl.store.connection import MEMORY, connect
-from liqctl.store.open import open_store, sqlite_path
+from liqctl.store.open import is_postgres, open_store, server_place, sqlite_path
+from liqctl.store.switch import KILL_SWITCH
 
 MOUNTS = Path("/proc/self/mountinfo")
 FREE_BYTES_MIN = 256 * 2**20
@@ -85,6 +86,8 @@ def database_checks(url: str, genesis: str | None, now_ms: int) -> list[Check]:
     """
     cause = "the database cannot be opened"
     try:
+        if is_postgres(url):
+            return _of_server(url, genesis, now_ms)
         path = sqlite_path(url)
         if path == MEMORY:
             cause = "there is no file"
@@ -98,6 +101,25 @@ def database_checks(url: str, genesis: str | None, now_ms: int) -> list[Check]:
         hint = "correct the path or the permissions of its directory"
         rest = _skipped(cause, *DATABASE_CHECKS, *PLACE_CHECKS)
         return [failed("database", found, hint), *rest]
+
+
+def _of_server(url: str, genesis: str | None, now_ms: int) -> list[Check]:
+    place = server_place(url)
+    on_server = _skipped("it is on a server", *PLACE_CHECKS)
+    try:
+        store = open_store(url, create=False, read_only=True)
+    except SettingsError as error:
+        absent = doubtful("database", str(error), "run `liqctl watch` once")
+        return [absent, *_skipped("there are no tables yet", *DATABASE_CHECKS), *on_server]
+    with closing(store):
+        return [
+            passed("database", f"{place} opens"),
+            passed("database_durability", "PostgreSQL, synchronous_commit is on"),
+            _home(store, genesis),
+            _live(store, now_ms),
+            _switch(store, None),
+            *on_server,
+        ]
 
 
 def _content(url: str, file: Path, genesis: str | None, now_ms: int) -> list[Check]:
@@ -189,10 +211,10 @@ def _live(store: Store, now_ms: int) -> Check:
     return doubtful("live_attempts", found, "`liqctl watch` settles them before anything else")
 
 
-def _switch(store: Store, file: Path) -> Check:
+def _switch(store: Store, file: Path | None) -> Check:
     row = store.state(KILL_SWITCH)
-    stop_file = file.with_name(STOP_FILE)
-    if stop_file.exists():
+    stop_file = None if file is None else file.with_name(STOP_FILE)
+    if stop_file is not None and stop_file.exists():
         return doubtful("kill_switch", f"set by {stop_file}", "nothing is signed until it is gone")
     if row is not None and row[0] == '"stop"':
         return doubtful("kill_switch", "set in the database", "nothing is signed until a resume")

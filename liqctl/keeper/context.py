@@ -4,11 +4,13 @@ from dataclasses import dataclass, field
 
 from liqctl.chain.client import Chain
 from liqctl.chain.transaction import BUDGET_INSTRUCTIONS
-from liqctl.core.events import OutcomeSeen
+from liqctl.core.events import Cause, OutcomeSeen, Result
 from liqctl.core.instruction import Failure, Outcome, budget_exceeded
 from liqctl.core.sending_events import Stop
-from liqctl.errors import LiqctlError, invariant
+from liqctl.errors import GuardError, LiqctlError, RpcError, StoreError, invariant
+from liqctl.keeper.fleet import Fleet
 from liqctl.keeper.storage import StoreThread
+from liqctl.oracle.hermes_client import HermesClient
 from liqctl.ports import Clock, Rng, Venue
 
 
@@ -55,7 +57,10 @@ class SteadyTime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """One venue on one chain, one store, and the name under which leases are held."""
+    """One venue on one chain, one store, and the name under which leases are held.
+
+    Keepers that share a gate share a fleet. Without `hermes` every price is from the chain.
+    """
 
     venue: Venue
     chain: Chain
@@ -63,6 +68,8 @@ class Context:
     clock: Clock
     rng: Rng
     owner: str
+    fleet: Fleet = field(default_factory=Fleet)
+    hermes: HermesClient | None = None
     steady: SteadyTime = field(init=False)
 
     def __post_init__(self) -> None:
@@ -72,6 +79,13 @@ class Context:
     def outcome_of(self, failure: Failure, liquidate_index: int) -> Outcome:
         """Return what a failed transaction of the context's venue means."""
         return outcome_of(self.venue, failure, liquidate_index)
+
+    def broken_off(self, position: str, error: LiqctlError) -> OutcomeSeen:
+        """Return the end of a decision that an error of ours cut short."""
+        stop = Stop(
+            result=Result.FAILED, cause=_cause_of(error), reason=f"{_word_for(error)}:{error}"
+        )
+        return self.outcome_seen(position, stop)
 
     def outcome_seen(self, position: str, stop: Stop, *, at_loss: bool = False) -> OutcomeSeen:
         """Return the end of a decision as the engine takes it, with its share of jitter."""
@@ -84,3 +98,24 @@ class Context:
             at_loss=at_loss,
             jitter_permille=int(self.rng.random() * 1_000),
         )
+
+
+def _cause_of(error: LiqctlError) -> Cause:
+    match error:
+        case StoreError():
+            return Cause.STORE
+        case RpcError():
+            return Cause.RPC
+        case _:
+            return Cause.GUARD
+
+
+def _word_for(error: LiqctlError) -> str:
+    """Return one word for what kind of thing failed."""
+    match error:
+        case StoreError():
+            return "store"
+        case GuardError():
+            return "guard"
+        case _:
+            return type(error).__name__.lower().removesuffix("error")

@@ -18,6 +18,8 @@ from liqctl.keeper.blockhash import RecentBlockhash
 from liqctl.keeper.context import Context
 from liqctl.keeper.priority import PriorityPrices
 
+# A plan that needs more than this says how much; for every other the setting counts.
+USUAL_UNITS = 200_000
 USED_MAX = 10_000
 SHAPES_MAX = 1_000
 
@@ -30,17 +32,23 @@ Shape = tuple[tuple[str, int, int], ...]
 class Fees:
     """What an attempt offers for its place in a block, and the most that may be offered.
 
-    The priority fee is never above `cap_lamports`. Dynamic prices start at a percentile of what
-    recent blocks took and rise with each further attempt; without one the fixed price counts.
+    The priority fee is never above `cap_lamports`, however many units a plan needs. Dynamic prices
+    start at a percentile of what recent blocks took and rise with each further attempt; without
+    one the fixed price counts.
     """
 
-    compute_unit_limit: int = 200_000
+    compute_unit_limit: int = USUAL_UNITS
     price_micro_lamports: int = 1_000_000
     cap_lamports: int = 200_000
     dynamic: bool = False
     percentile: int = 75
     above_reward: bool = False
     compute_unit_margin_percent: int = 20
+
+    def units_max(self, plan: Plan) -> int:
+        """Return the highest compute-unit limit that a plan may have, and the one it begins with."""
+        needs_more = plan.compute_units > USUAL_UNITS
+        return plan.compute_units if needs_more else self.compute_unit_limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +157,7 @@ class Drafter:
         plan = self._context.venue.plan(position, view, self.liquidator, max_size=max_size)
         blockhash = await self._blockhash.get(other_than=self._used.get(position.address))
         limit = self._unit_limit(plan)
-        ceiling = self._ceiling_lamports(limit, offer)
+        ceiling = self._ceiling_lamports(plan, limit, offer)
         offered = self._bid(position, plan, limit, ceiling, offer.attempt)
         return self._compiled(
             Draft(
@@ -187,7 +195,7 @@ class Drafter:
         if failure is None or not budget_exceeded(failure):
             return trial
         self.forget_units()
-        if draft.compute_unit_limit == self.fees.compute_unit_limit:
+        if draft.compute_unit_limit == self.fees.units_max(draft.plan):
             return trial
         self.counts["unit_limit_too_low"] += 1
         return await self._tried(self._with_room(draft), min_context_slot)
@@ -211,15 +219,19 @@ class Drafter:
     def _unit_limit(self, plan: Plan) -> int:
         fees = self.fees
         consumed = self._units.get(_shape(plan))
-        return unit_limit(consumed, fees.compute_unit_margin_percent, fees.compute_unit_limit)
+        return unit_limit(consumed, fees.compute_unit_margin_percent, fees.units_max(plan))
 
-    def _ceiling_lamports(self, limit: int, offer: Offer) -> int:
-        """Return the most that the priority fee may be, whatever the price says."""
+    def _ceiling_lamports(self, plan: Plan, limit: int, offer: Offer) -> int:
+        """Return the most that the priority fee may be, whatever the price says.
+
+        What the liquidation pays in lamports is worth a fee as its reward is.
+        """
         fees = self.fees
         if fees.above_reward:
             return fees.cap_lamports
         fixed = priority_fee_lamports(limit, fees.price_micro_lamports)
-        worth = fixed if offer.worth_lamports is None else offer.worth_lamports
+        rewarded = offer.worth_lamports
+        worth = fixed if rewarded is None else rewarded + plan.returns_lamports
         return min(fees.cap_lamports, worth)
 
     def _bid(self, position: Position, plan: Plan, limit: int, ceiling: int, attempt: int) -> Bid:
@@ -242,7 +254,7 @@ class Drafter:
 
     def _with_room(self, draft: Draft) -> Draft:
         """Return the draft with the whole limit, at a price that keeps its fee below the ceiling."""
-        limit = self.fees.compute_unit_limit
+        limit = self.fees.units_max(draft.plan)
         price = min(draft.price_micro_lamports, highest_price(draft.ceiling_lamports, limit))
         return self._compiled(replace(draft, compute_unit_limit=limit, price_micro_lamports=price))
 

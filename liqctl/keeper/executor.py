@@ -3,20 +3,25 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import structlog
 
 from liqctl.core.account import Gone, Seen
 from liqctl.core.bid import worth_lamports
+from liqctl.core.engine import Engine
 from liqctl.core.events import Decision, OutcomeSeen
 from liqctl.core.guards import Spending, unprofitable
+from liqctl.core.health import Assessment
 from liqctl.core.intent import Attempt, Claim, IntentRequest
 from liqctl.core.sending import Phase, Sending, begin, step
 from liqctl.core.sending_events import (
+    Ask,
     Claimed,
     Effect,
     EndIntent,
     Event,
+    Heard,
     ReadAfresh,
     ReadFresh,
     Recorded,
@@ -29,18 +34,19 @@ from liqctl.core.sending_events import (
     Weigh,
     Weighed,
 )
-from liqctl.errors import InvariantError, StoreError, invariant, present
+from liqctl.errors import InvariantError, SpendCapReached, StoreError, invariant, present
+from liqctl.keeper.asking import ask_view
 from liqctl.keeper.context import Context, failure_text
 from liqctl.keeper.draft import Draft, Drafter, Offer, Trial
 from liqctl.keeper.gate import Gate
+from liqctl.keeper.live import Live
+from liqctl.keeper.purse import spent
 from liqctl.keeper.reading import FreshRead, read_fresh
 from liqctl.keeper.rows import snapshot_of
-from liqctl.keeper.settle import LEASE_MS, Live, Settler
-from liqctl.ports import Store
+from liqctl.keeper.settle import LEASE_MS, Settler
 
 log = structlog.get_logger(__name__)
 
-HOUR_MS = 3_600_000
 SLOW_SIGNATURE_NS = 200_000_000
 BEHIND_SLOTS_MAX = 50
 
@@ -84,12 +90,13 @@ class Executor:
         *,
         gate: Gate | None,
         drafter: Drafter | None,
-        hold: Callable[[str, Mapping[str, Seen]], Awaitable[str | None]],
-        known_slot: Callable[[], int],
+        hold: Callable[[str, FreshRead], Awaitable[str | None]],
+        engine: Engine,
     ) -> None:
         """Wire the parts; the drafter pays with the gate's key, `hold` has the last word.
 
-        `known_slot` is the newest of the cluster: no node far behind it is asked.
+        No node far behind the engine's slot is asked, and its prices may speak against a read. The key's money
+        is counted over the context's fleet.
         """
         if gate is not None:
             paying = drafter is not None and drafter.liquidator == gate.liquidator
@@ -102,9 +109,9 @@ class Executor:
         self._drafter = drafter
         self._rules = replace(settler.rules, sends=gate is not None, tries=drafter is not None)
         self._hold = hold
-        self._known_slot = known_slot
+        self._engine = engine
         self._sol_price = settler.sol_price
-        self._recording = asyncio.Lock()
+        self._fleet = context.fleet
 
     async def run(
         self, decision: Decision, view: Mapping[str, Seen], *, max_size: int | None = None
@@ -173,12 +180,14 @@ class Executor:
                 return await self._read(work, effect.min_context_slot)
             case Simulate():
                 return await self._simulate(work, effect.min_context_slot)
+            case Ask():
+                return await self._ask(work, effect.min_context_slot)
             case _:
                 raise _unexpected(effect)
 
     async def _commit(self, work: _Work, effects: tuple[Effect, ...]) -> tuple[Effect, ...]:
         """Weigh, sign and record: one decision at a time, each counts what the others spend."""
-        async with self._recording:
+        async with self._fleet.committing:
             while work.state.phase in {Phase.WEIGHING, Phase.SIGNING}:
                 [effect] = effects
                 match effect:
@@ -227,15 +236,15 @@ class Executor:
             position,
             work.view,
             beside,
-            min_context_slot=max(min_context_slot, self._known_slot() - BEHIND_SLOTS_MAX),
+            min_context_slot=max(min_context_slot, self._engine.slot - BEHIND_SLOTS_MAX),
         )
         work.read = read
-        held = read.view[position.address].value
+        held, verdict = read.view[position.address].value, read.assessment
         return ReadAfresh(
             slot=read.slot,
             gone=isinstance(held, Gone),
             generation=None if read.position is None else read.position.generation,
-            verdict=read.assessment,
+            verdict=verdict and self._engine.doubted(verdict, read.view, read.now_s),
         )
 
     async def _simulate(self, work: _Work, min_context_slot: int) -> Tried:
@@ -250,16 +259,40 @@ class Executor:
         outcome = self._context.outcome_of(simulation.failure, draft.liquidate_index)
         return Tried(slot=simulation.slot, outcome=outcome, text=failure_text(simulation.failure))
 
+    async def _ask(self, work: _Work, min_context_slot: int) -> Heard:
+        """Ask the program's own view about what was read; one without an answer says no."""
+        drafter = present(self._drafter, "the program is asked without a drafter")
+        read = present(work.read, "the program is asked without a fresh read")
+        answer = await ask_view(
+            self._context.venue,
+            self._context.chain,
+            present(read.position, "the program is asked about no position"),
+            read.view,
+            drafter.liquidator,
+            min_context_slot=min_context_slot,
+        )
+        if answer is None:
+            return Heard(slot=min_context_slot, liquidatable=None)
+        if answer.liquidatable is not True:
+            log.info(
+                "view_answered",
+                position=work.decision.position.address,
+                liquidatable=answer.liquidatable,
+                outcome=answer.outcome,
+                error=answer.error,
+            )
+        return Heard(slot=answer.slot, liquidatable=answer.liquidatable)
+
     async def _weigh(self, work: _Work) -> Weighed:
         gate = present(self._gate, "something is weighed without a gate")
         draft = present(work.draft, "something is weighed without a draft")
         read = present(work.read, "something is weighed without a fresh read")
         verdict = present(read.assessment, "something is weighed without a verdict")
         payer = read.beside.get(gate.liquidator)
-        hour, day = await self._store.run(_spent, self._store.store, self._clock.unix_ms())
+        hour, day = await self._store.run(spent, self._store.store, self._clock.unix_ms())
         spending = Spending(
             balance_lamports=0 if payer is None else payer.lamports,
-            in_flight_lamports=self._settler.in_flight_lamports(),
+            in_flight_lamports=self._fleet.in_flight_lamports(),
             hour_lamports=hour,
             day_lamports=day,
         )
@@ -267,11 +300,23 @@ class Executor:
         return Weighed(
             cost_lamports=draft.cost_lamports(read.beside),
             spending=spending,
-            hold=await self._hold(work.decision.position.address, read.view),
-            unprofitable=unprofitable(
-                verdict.reward, lost_lamports, self._sol_price(), self._rules.limits
-            ),
+            hold=await self._hold(work.decision.position.address, read),
+            unprofitable=self._unprofitable(draft, verdict, lost_lamports),
         )
+
+    def _unprofitable(self, draft: Draft, verdict: Assessment, lost_lamports: int) -> str | None:
+        """Return why it is not worth its cost; a program that pays rent alone is told apart."""
+        reason = unprofitable(verdict.reward, lost_lamports, self._sol_price(), self._rules.limits)
+        returns = draft.plan.returns_lamports
+        if reason is None or verdict.reward or not returns:
+            return reason
+        log.info(
+            "rent_below_cost",
+            position=draft.position,
+            cost_lamports=lost_lamports + returns,
+            returns_lamports=returns,
+        )
+        return "rent_below_cost"
 
     async def _record(self, work: _Work, effect: SignAndRecord) -> Recorded:
         """Sign and commit the attempt; after a slow signature what holds is asked for again."""
@@ -279,11 +324,11 @@ class Executor:
         drafter = present(self._drafter, "a signature without a drafter")
         draft = present(work.draft, "a signature without a draft")
         claim = present(work.state.claim, "a signature without a claim")
+        read = present(work.read, "a signature without a fresh read")
         asked_ns = self._clock.monotonic_ns()
         raw, signature = await gate.sign(draft.message)
         if self._clock.monotonic_ns() - asked_ns > SLOW_SIGNATURE_NS:
-            read = present(work.read, "a signature without a fresh read")
-            hold = await self._hold(work.decision.position.address, read.view)
+            hold = await self._hold(work.decision.position.address, read)
             if hold is not None:
                 return Recorded(attempt=None, hold=hold)
         now_ms = self._clock.unix_ms()
@@ -303,10 +348,17 @@ class Executor:
             signed_ms=now_ms,
         )
         drafter.signed(draft)
-        record, recorded = self._store.store.record_attempt, False
+        record = partial(
+            self._store.store.record_attempt,
+            decision_slot=read.slot,
+            caps=self._rules.limits.caps,
+        )
+        recorded = False
         self._settler.expected.add(signature)
         try:
             recorded = await self._store.run(record, claim, attempt, now_ms)
+        except SpendCapReached as error:
+            return Recorded(attempt=None, hold=error.reason)
         finally:
             if not recorded:
                 self._settler.expected.discard(signature)
@@ -331,7 +383,12 @@ class Executor:
     def _live(self, work: _Work) -> Live:
         tick_ns = work.decision.tick_ns
         latency_us = (self._clock.monotonic_ns() - tick_ns) // 1_000 if tick_ns else None
-        return Live(state=work.state, request=self._request(work), latency_us=latency_us)
+        return Live(
+            state=work.state,
+            request=self._request(work),
+            latency_us=latency_us,
+            tick_ns=tick_ns,
+        )
 
     def _request(self, work: _Work) -> IntentRequest:
         position = work.decision.position
@@ -345,10 +402,6 @@ class Executor:
             decision_slot=work.decision.assessment.slot,
             snapshot_json=snapshot_of(work.decision, gate.liquidator, draft.liquidate_index),
         )
-
-
-def _spent(store: Store, now_ms: int) -> tuple[int, int]:
-    return store.spent_lamports(now_ms - HOUR_MS), store.spent_lamports(now_ms - 24 * HOUR_MS)
 
 
 def _unexpected(effect: Effect) -> InvariantError:

@@ -12,11 +12,11 @@ from liqctl.core.health import Assessment
 from liqctl.core.insurance import InsuranceState
 from liqctl.core.position import Market, Position
 from liqctl.core.price import PriceReading, confidence_bps, price_e6
-from liqctl.core.whatif import Band, band
+from liqctl.core.whatif import Band, band, reading_of, with_reading
 from liqctl.errors import LiqctlError, SettingsError
 from liqctl.keeper.decode import decode
 from liqctl.keeper.reading import FreshRead, read_fresh
-from liqctl.keeper.supposing import Flip, flip, reading_of, with_price, with_reading
+from liqctl.keeper.supposing import Flip, flip, with_price
 from liqctl.ports import Venue
 
 READS_MAX = 4
@@ -240,7 +240,7 @@ def _role(position: Position, seen: Seen) -> str:
         case VenueState(kind=kind):
             return kind
         case value:
-            return _ROLES[type(value)]
+            return next(role for kind, role in _ROLES.items() if isinstance(value, kind))
 
 
 def _plain(value: object, prefix: str = "") -> dict[str, object]:

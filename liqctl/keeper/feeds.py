@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -20,6 +20,7 @@ from liqctl.keeper.mailbox import Mailbox
 log = structlog.get_logger(__name__)
 
 READ_BATCH = 100
+PRICES, ACCOUNTS = "prices", "accounts"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,7 @@ class FeedState:
     streams_down: int = 0
     rpc_errors: int = 0
     refused_entries: int = 0
+    streams_ns: dict[str, int] = field(default_factory=dict)
 
 
 class Feeds:
@@ -75,6 +77,8 @@ class Feeds:
         self._watched: set[str] = {CLOCK_SYSVAR}
         self._seen_ns: dict[str, int] = {}
         self.state = FeedState()
+        if prices is not None and accounts is not None:
+            self.state.streams_ns = {PRICES: 0, ACCOUNTS: 0}
 
     def want(self, addresses: Iterable[str], *, min_context_slot: int = 0) -> None:
         """Have addresses read soon, at that slot or later."""
@@ -181,6 +185,7 @@ class Feeds:
     def _put(self, item: StreamItem, *, timed: bool) -> None:
         if not isinstance(item, StreamDown):
             self.state.notice_ns = self._context.clock.monotonic_ns()
+            self.state.streams_ns[PRICES if timed else ACCOUNTS] = self.state.notice_ns
         match item:
             case AccountNotice() if item.address == CLOCK_SYSVAR:
                 clock = decode_clock(item.account)

@@ -9,10 +9,10 @@ from liqctl.core.breaker import Breaker, BreakerRules
 from liqctl.core.events import Cause, OutcomeSeen, Result
 from liqctl.keeper.context import Context
 from liqctl.ports import Store
+from liqctl.store.switch import KILL_SWITCH
 
 log = structlog.get_logger(__name__)
 
-KILL_SWITCH = "kill_switch"
 STOP_FILE = "STOP"
 # The row's word, when it was written, and whether the file is there.
 Switch = tuple[str | None, int, bool]
@@ -39,6 +39,8 @@ class Holds:
     def pull(self) -> None:
         """Set the kill switch of this process; only a resume through the store lifts it."""
         self._switch = "kill_switch_signal"
+        # A resume that was written before does not count, even if it is read only now.
+        self._row_ms = None
         log.warning("kill_switch", source="signal")
 
     async def look(self) -> None:
@@ -105,11 +107,6 @@ def _after_failure(breaker: Breaker, outcome: OutcomeSeen, now_ms: int) -> Break
             return breaker.program_paused(now_ms)
         case _:
             return breaker.failed(now_ms) if outcome.slot else breaker
-
-
-def write_switch(store: Store, now_ms: int, *, stop: bool) -> None:
-    """Stop every keeper on the store from signing, or let them go on."""
-    store.put_state(KILL_SWITCH, json.dumps("stop" if stop else "run"), now_ms)
 
 
 def _read(store: Store, stop_file: Path | None) -> Switch:

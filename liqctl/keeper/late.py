@@ -17,7 +17,7 @@ ATTEMPTS_MAX = 20
 
 
 async def fill_in(context: Context) -> int:
-    """Write fees and figures of final attempts that are still without; return how many.
+    """Write fees and figures of the venue's final attempts that are still without; how many.
 
     The newest come first, a bounded number a time; a node that fails ends the round.
 
@@ -25,7 +25,8 @@ async def fill_in(context: Context) -> int:
         StoreError: the store cannot be read or written.
     """
     store, filled = context.store.store, 0
-    for attempt in await context.store.run(store.unpriced_attempts, ATTEMPTS_MAX):
+    venue = context.venue.id
+    for attempt in await context.store.run(store.unpriced_attempts, ATTEMPTS_MAX, venue):
         try:
             landed = await context.chain.transaction(attempt.signature)
         except RpcError as error:

@@ -4,30 +4,42 @@ import asyncio
 from collections import deque
 
 from liqctl.core.account import Seen
-from liqctl.core.events import AccountsSeen, ClockSeen, Event
+from liqctl.core.events import AccountsSeen, ClockSeen, Event, PricesSeen
+from liqctl.core.price import PriceReading
 
 
 class Mailbox:
     """Sources put and never wait; the keeper drains everything at its own pace.
 
-    Accounts coalesce by address (the newest slot wins), the clock keeps its newest value, and
-    every other event is kept in order: those come one per decision, order or interval.
+    Accounts coalesce by address (the newest slot wins), prices of a service by feed (the last one
+    wins, and a feed that it lost has none), the clock keeps its newest value, and every other event is kept in order: those come one per decision, order or interval.
     """
 
     def __init__(self) -> None:
         """Start empty."""
         self._accounts: dict[str, Seen] = {}
         self._clock: ClockSeen | None = None
+        self._prices: dict[str, PriceReading] = {}
+        self._lost: set[str] = set()
         self._others: deque[Event] = deque()
         self._received_ns = 0
+        self._prices_received_ns = 0
         self._ready = asyncio.Event()
         self.coalesced = 0
+
+    @property
+    def depth(self) -> int:
+        """How many values wait."""
+        beside = len(self._prices) + len(self._others) + (self._clock is not None)
+        return len(self._accounts) + beside
 
     def put(self, event: Event) -> None:
         """Add an event."""
         match event:
             case AccountsSeen():
                 self._put_accounts(event)
+            case PricesSeen():
+                self._put_prices(event)
             case ClockSeen():
                 if self._clock is None or event.slot >= self._clock.slot:
                     self._clock = event
@@ -36,13 +48,19 @@ class Mailbox:
         self._ready.set()
 
     def drain(self) -> list[Event]:
-        """Return what has gathered, clock first, accounts as one batch, and start afresh."""
+        """Return what has gathered, clock first, accounts as one batch, prices as one, and start afresh."""
         events: list[Event] = [] if self._clock is None else [self._clock]
         if self._accounts:
             seen = tuple(self._accounts.values())
             events.append(AccountsSeen(seen=seen, received_ns=self._received_ns))
+        if self._prices or self._lost:
+            readings, lost = tuple(self._prices.values()), tuple(sorted(self._lost))
+            events.append(
+                PricesSeen(readings=readings, lost=lost, received_ns=self._prices_received_ns)
+            )
         events.extend(self._others)
         self._clock, self._accounts, self._received_ns = None, {}, 0
+        self._prices, self._lost, self._prices_received_ns = {}, set(), 0
         self._others.clear()
         self._ready.clear()
         return events
@@ -64,3 +82,12 @@ class Mailbox:
                 self._accounts[seen.address] = seen
         if event.received_ns and not self._received_ns:
             self._received_ns = event.received_ns
+
+    def _put_prices(self, event: PricesSeen) -> None:
+        for reading in event.readings:
+            self._prices[reading.feed_id] = reading
+            self._lost.discard(reading.feed_id)
+        for feed_id in event.lost:
+            self._prices.pop(feed_id, None)
+            self._lost.add(feed_id)
+        self._prices_received_ns = self._prices_received_ns or event.received_ns

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from liqctl.core.account import Account, Seen
 from liqctl.core.engine import Engine
 from liqctl.core.events import AccountsSeen, ClockSeen
-from liqctl.core.position import Market
+from liqctl.core.health import Assessment
+from liqctl.core.position import Market, Position
 from liqctl.core.price import PriceReading
 from liqctl.core.queue import Queue
+from liqctl.core.whatif import reading_of
 from liqctl.errors import SettingsError
 from liqctl.keeper.book import ColumnBook
 from liqctl.keeper.decode import CLOCK_SYSVAR, decode, decode_clock
-from liqctl.keeper.supposing import reading_of
 from liqctl.keeper.survey import Finding, Survey, estimates, worst_first
 from liqctl.ports import Venue
 
@@ -79,7 +80,7 @@ def audit(
     `market` is a symbol; `min_notional` is in 1e-6 quote.
     """
     held = [engine.position(entry.position) for entry in engine.queue.entries()]
-    judged = [Finding(position=p, assessment=engine.assess(p)) for p in held if p is not None]
+    judged = [Finding(position=p, assessment=_judged(engine, p)) for p in held if p is not None]
     return Survey(
         slot=shelf.slot,
         coverage=engine.coverage(),
@@ -92,3 +93,7 @@ def audit(
         ),
         estimates=estimates(engine, market=market, min_notional=min_notional),
     )
+
+
+def _judged(engine: Engine, position: Position) -> Assessment:
+    return engine.doubted(engine.assess(position), engine.view)

@@ -1,7 +1,6 @@
 """What the keeper knows, written for others: events, queue rows, insurance, state. Off the hot path."""
 
 import asyncio
-import json
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import TypeVar
@@ -12,13 +11,23 @@ from liqctl.core.engine import Engine
 from liqctl.core.events import Dequeued, FundMoved, Notice, OutcomeSeen, PriceMoved, Queued, Result
 from liqctl.core.insurance import InsuranceState
 from liqctl.core.queue import Entry
-from liqctl.core.record import FailureRow, InsuranceSample, QueueRow
+from liqctl.core.record import FailureRow, InsuranceSample, QueueRow, QueueState
+from liqctl.core.status import state_name
 from liqctl.errors import StoreError
 from liqctl.keeper.context import Context
+from liqctl.keeper.frames import (
+    Frame,
+    fund_frame,
+    left_frame,
+    price_frame,
+    queued_frame,
+    state_frame,
+)
+from liqctl.keeper.metrics import Vitals
 
 log = structlog.get_logger(__name__)
 
-FLUSH_S = 0.25
+FLUSH_S = 0.2
 STATE_NS = 1_000_000_000
 PRICE_EVENT_MS = 1_000
 PENDING_MAX = 10_000
@@ -29,16 +38,21 @@ Row = TypeVar("Row")
 
 
 class Recorder:
-    """Gathers notices in bounded memory and writes them four times a second, its state once.
+    """Gathers notices in bounded memory and writes them five times a second, its state once.
+
+    Of each market at most one price a second becomes an event: the first after a pause at once,
+    the last of a rush when the second is over.
 
     When the database fails, what is gathered stays and is tried again; the keeper signs nothing
     meanwhile, because every attempt needs a commit of its own.
     """
 
     def __init__(
-        self, context: Context, engine: Engine, summary: Callable[[], dict[str, object]]
+        self, context: Context, engine: Engine, summary: Callable[[], str], vitals: Vitals
     ) -> None:
-        """Write for `engine`; `summary` is what other programs read as the keeper's state."""
+        """Write for `engine`; `summary` is what other programs read as the keeper's state, JSON."""
+        self._context = context
+        self._vitals = vitals
         self._venue = context.venue
         self._store = context.store
         self._clock = context.clock
@@ -48,11 +62,13 @@ class Recorder:
         self._failures: deque[FailureRow] = deque(maxlen=PENDING_MAX)
         self._samples: deque[InsuranceSample] = deque(maxlen=PENDING_MAX)
         self._price_event_ms: dict[str, int] = {}
+        self._prices_waiting: dict[str, PriceMoved] = {}
         self._mirrored: dict[str, Entry] = {}
+        self._left: set[str] = set()
         self._pruned_ms = 0
         self._stated_ns = 0
         self._forgotten = False
-        self._failing = False
+        self._failing_since_ns: int | None = None
         self._flushing: asyncio.Task[None] | None = None
         self.fund: InsuranceState | None = None
         self.fund_slot = 0
@@ -67,10 +83,11 @@ class Recorder:
                     self._note_price(notice, now_ms)
                 case Queued():
                     self.counts["queued"] += 1
-                    self._event("queue", now_ms, **_queued(notice))
+                    self._event(queued_frame(self._venue.id, notice), now_ms)
                 case Dequeued():
-                    body = {"position_id": notice.position, "reason": notice.reason}
-                    self._event("queue", now_ms, change="removed", **body)
+                    self._left.add(notice.position)
+                    frame = left_frame(self._venue.id, notice.position, notice.reason)
+                    self._event(frame, now_ms)
                 case FundMoved():
                     self._note_fund(notice, now_ms)
                 case _:
@@ -100,14 +117,30 @@ class Recorder:
         if self.fund is not None:
             self._samples.append(self._sample(self.fund, self.fund_slot))
 
+    def failing_ms(self, now_ns: int) -> int | None:
+        """Return for how long the store has been failing, None while it works."""
+        since_ns = self._failing_since_ns
+        return None if since_ns is None else (now_ns - since_ns) // 1_000_000
+
     async def run(self) -> None:
         """Write again and again; ends only by cancellation."""
         while True:
+            slept_ns = self._clock.monotonic_ns()
             await self._clock.sleep(FLUSH_S)
+            now_ns = self._clock.monotonic_ns()
+            self._vitals.slept(now_ns - slept_ns - round(FLUSH_S * 1e9), now_ns)
+            due = now_ns - self._stated_ns >= STATE_NS
+            if not (due or self._gathered()):
+                continue
             # Cut off in the middle, nobody would know whether a row had been written.
-            due = self._clock.monotonic_ns() - self._stated_ns >= STATE_NS
             self._flushing = asyncio.create_task(self.flush(state=due), name="flush")
             await asyncio.shield(self._flushing)
+
+    def _gathered(self) -> bool:
+        """Whether there is anything to write."""
+        self._release_prices()
+        rows = self._events or self._failures or self._samples
+        return bool(rows) or any(self._moves())
 
     async def end(self, timeout_s: float) -> None:
         """Write what is left, for at most this long; call it when `run` was cancelled."""
@@ -120,36 +153,37 @@ class Recorder:
             log.warning("events_not_written", count=len(self._events))
 
     async def _put_state(self) -> None:
-        summary = json.dumps(self._summary())
-        put = self._store.store.put_state
-        await self._store.run(put, "keeper", summary, self._clock.unix_ms())
+        put, name = self._store.store.put_state, state_name(self._venue.id)
+        await self._store.run(put, name, self._summary(), self._clock.unix_ms())
         self._stated_ns = self._clock.monotonic_ns()
 
     async def flush(self, *, state: bool = True) -> None:
         """Write what has gathered; a database that fails is reported once and tried again."""
+        self._release_prices()
         try:
             await self._forget_old_rows()
-            await self._flush_rows()
             await self._flush_queue()
+            await self._flush_rows()
             await self._prune()
             if state:
                 await self._put_state()
         except StoreError as error:
             self.counts["store_errors"] += 1
-            if not self._failing:
+            if self._failing_since_ns is None:
+                self._failing_since_ns = self._clock.monotonic_ns()
                 log.error("store_failed", error=str(error))  # noqa: TRY400 - the text says it all
-            self._failing = True
         else:
-            if self._failing:
+            if self._failing_since_ns is not None:
                 log.warning("store_works_again")
-            self._failing = False
+            self._failing_since_ns = None
 
     async def _forget_old_rows(self) -> None:
-        """Delete the queue of an earlier run, once: this one finds its own candidates."""
+        """Delete the venue's queue of an earlier run, once: this one finds its own candidates."""
         if self._forgotten:
             return
         rows = await self._store.run(self._store.store.queue)
-        old = [row.position for row in rows if row.order is None]
+        venue = self._venue.id
+        old = [row.position for row in rows if row.order is None and row.venue == venue]
         await self._store.run(self._store.store.put_queue, [], old)
         self._forgotten = True
 
@@ -178,13 +212,35 @@ class Recorder:
             await self._store.run(self._store.store.prune_events, EVENTS_KEPT)
 
     async def _flush_queue(self) -> None:
-        present = {entry.position: entry for entry in self._engine.queue.entries()}
-        changed = [e for p, e in present.items() if self._mirrored.get(p) != e]
-        removed = [p for p in self._mirrored if p not in present]
+        changed, removed = self._moves()
         if changed or removed:
             rows = [row for entry in changed if (row := self._row(entry)) is not None]
             await self._store.run(self._store.store.put_queue, rows, removed)
-            self._mirrored = present
+            self._note_queue(changed, removed)
+            self._mirrored.update((entry.position, entry) for entry in changed)
+            for position in removed:
+                del self._mirrored[position]
+
+    def _moves(self) -> tuple[list[Entry], list[str]]:
+        """Return the candidates that are not as they were written, and who is none any more."""
+        queue, mirrored = self._engine.queue, self._mirrored
+        held = filter(None, map(queue.get, queue.positions()))
+        # An entry that changed is another object.
+        changed = [entry for entry in held if mirrored.get(entry.position) is not entry]
+        return changed, [position for position in mirrored if position not in queue]
+
+    def _note_queue(self, changed: list[Entry], removed: list[str]) -> None:
+        """Tell whose state is another one now, and who left without a word of the engine."""
+        now_ms = self._clock.unix_ms()
+        for position in removed:
+            if position not in self._left:
+                self._event(left_frame(self._venue.id, position, "settled"), now_ms)
+        self._left.clear()
+        for entry in changed:
+            before = self._mirrored.get(entry.position)
+            state = QueueState.WAITING if before is None else before.state
+            if entry.state is not state:
+                self._event(state_frame(self._venue.id, entry), now_ms)
 
     def _row(self, entry: Entry) -> QueueRow | None:
         position = self._engine.position(entry.position)
@@ -206,25 +262,30 @@ class Recorder:
         )
 
     def _note_price(self, notice: PriceMoved, now_ms: int) -> None:
-        last_ms = self._price_event_ms.get(notice.market, 0)
-        if notice.refusal is None and now_ms - last_ms < PRICE_EVENT_MS:
+        steady_ms = self._context.steady.ms()
+        last_ms = self._price_event_ms.get(notice.market)
+        soon = last_ms is not None and steady_ms - last_ms < PRICE_EVENT_MS
+        if notice.refusal is None and soon:
+            self._prices_waiting[notice.market] = notice
             return
-        self._price_event_ms[notice.market] = now_ms
-        self._event(
-            "price_update",
-            now_ms,
-            symbol=notice.symbol,
-            price=notice.price_e6,
-            slot=notice.slot,
-            refusal=notice.refusal,
-        )
+        self._prices_waiting.pop(notice.market, None)
+        self._price_event_ms[notice.market] = steady_ms
+        self._event(price_frame(self._venue.id, notice), now_ms)
+
+    def _release_prices(self) -> None:
+        """Let prices that came too soon after another become events when their time has come."""
+        if not self._prices_waiting:
+            return
+        waiting, self._prices_waiting = self._prices_waiting, {}
+        for notice in waiting.values():
+            self._note_price(notice, self._clock.unix_ms())
 
     def _note_fund(self, notice: FundMoved, now_ms: int) -> None:
         changed = self.fund is None or self.fund.balance != notice.fund.balance
         self.fund, self.fund_slot = notice.fund, notice.slot
         if changed:
             self._samples.append(self._sample(notice.fund, notice.slot))
-            self._event("insurance_fund", now_ms, balance=notice.fund.balance, slot=notice.slot)
+            self._event(fund_frame(self._venue.id, notice), now_ms)
 
     def _sample(self, fund: InsuranceState, slot: int) -> InsuranceSample:
         return InsuranceSample(
@@ -237,19 +298,7 @@ class Recorder:
             at_ms=self._clock.unix_ms(),
         )
 
-    def _event(self, frame_type: str, now_ms: int, **body: object) -> None:
+    def _event(self, frame: Frame, now_ms: int) -> None:
         if len(self._events) == PENDING_MAX:
             self.counts["events_dropped"] += 1
-        self._events.append((frame_type, json.dumps({"type": frame_type, **body}), now_ms))
-
-
-def _queued(notice: Queued) -> dict[str, object]:
-    verdict = notice.assessment
-    return {
-        "change": "added",
-        "position_id": notice.position.address,
-        "symbol": verdict.symbol,
-        "kind": verdict.kind,
-        "equity": verdict.equity,
-        "maintenance_margin": verdict.maintenance_margin,
-    }
+        self._events.append((*frame, now_ms))

@@ -1,14 +1,12 @@
 """The keeper: wiring, the decide loop, supervision and the orderly end."""
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 
 from liqctl.chain.stream import Subscriptions
-from liqctl.core.account import Seen
 from liqctl.core.breaker import BreakerRules
 from liqctl.core.engine import Engine
 from liqctl.core.events import (
@@ -16,40 +14,48 @@ from liqctl.core.events import (
     Cause,
     CheckDue,
     Decision,
-    ExclusionsSeen,
     Notice,
-    Ordered,
     OutcomeSeen,
     Queued,
     Result,
+    SnapshotSeen,
     Wanted,
 )
 from liqctl.core.guards import Limits, sol_price_of
 from liqctl.core.queue import Pacing, Queue
-from liqctl.core.record import Exclusion, QueueRow
 from liqctl.core.sending import Rules
-from liqctl.errors import GuardError, LiqctlError, RpcError, StoreError, invariant
+from liqctl.core.sending_events import Stop
+from liqctl.core.status import Status, status_text
+from liqctl.errors import LiqctlError, RpcError, invariant
 from liqctl.keeper.blockhash import RecentBlockhash
 from liqctl.keeper.book import ColumnBook
 from liqctl.keeper.context import Context
+from liqctl.keeper.doubting import guard_of
 from liqctl.keeper.draft import Drafter, Fees
 from liqctl.keeper.executor import Executor
 from liqctl.keeper.feeds import Feeds, Intervals
 from liqctl.keeper.gate import Gate
-from liqctl.keeper.holds import Holds, Switch
+from liqctl.keeper.hermes_feed import HermesFeed
+from liqctl.keeper.holds import Holds
 from liqctl.keeper.mailbox import Mailbox
+from liqctl.keeper.metrics import Vitals
+from liqctl.keeper.mirror import Mirror, Pace
+from liqctl.keeper.orders import Orders
+from liqctl.keeper.purse import Purse
+from liqctl.keeper.reading import FreshRead
 from liqctl.keeper.recorder import Recorder
 from liqctl.keeper.settle import Settler
-from liqctl.keeper.status import Parts, Status, status_of
-from liqctl.ports import Store
+from liqctl.keeper.shadow import Shadow
+from liqctl.keeper.status import Parts, status_of
+from liqctl.ports import Venue
 
 log = structlog.get_logger(__name__)
 
 IDLE_S = 0.25
-ORDERS_S = 0.5
 WORKERS_S_MAX = 3.0
 DRAIN_S_MAX = 5.0
 WRITE_S_MAX = 1.0
+RECENT_NS = 1_500_000_000
 START_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 
@@ -62,9 +68,11 @@ class Tuning:
     fees: Fees = field(default_factory=Fees)
     pacing: Pacing = field(default_factory=Pacing)
     breaker: BreakerRules = field(default_factory=BreakerRules)
+    pace: Pace = field(default_factory=Pace)
     queue_capacity: int = 10_000
     settle_ms: int = 500
     rebroadcast_ms: int = 2_000
+    shadow_rate: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,8 +106,9 @@ class Keeper:
         self.started_slot = 0
         self.mailbox = Mailbox()
         queue = Queue(capacity=tuning.queue_capacity, pacing=tuning.pacing)
-        jump_bps_max = tuning.limits.price_jump_bps_max
-        self.engine = Engine(context.venue, ColumnBook(), queue, price_jump_bps_max=jump_bps_max)
+        self.engine = Engine(
+            context.venue, ColumnBook(), queue, guard_of(context.venue, tuning.limits)
+        )
         self.feeds = Feeds(
             context,
             self.mailbox,
@@ -107,6 +116,10 @@ class Keeper:
             accounts=streams.accounts if streams else None,
             intervals=tuning.intervals,
         )
+        self.hermes = None
+        if context.hermes is not None:
+            wanted = self.engine.prices.wanted
+            self.hermes = HermesFeed(context.hermes, self.mailbox, context.clock, wanted)
         self._blockhash = RecentBlockhash(context.chain, context.clock, lambda: self.engine.slot)
         self._drafter = (
             None
@@ -129,14 +142,23 @@ class Keeper:
             gate=gate,
             drafter=self._drafter,
             hold=self._held,
-            known_slot=lambda: self.engine.slot,
+            engine=self.engine,
         )
-        self.recorder = Recorder(context, self.engine, lambda: self.status().as_json())
-        self._insurance_s = tuning.intervals.insurance_ms / 1_000
-        self._orders_version: int | None = None
+        self._vitals = Vitals(context.clock.monotonic_ns())
+        self.recorder = Recorder(
+            context, self.engine, lambda: status_text(self.status()), self._vitals
+        )
+        self.mirror = Mirror(context, self.engine, lambda: bool(self._working), tuning.pace)
+        self.purse = Purse(context, liquidator, tuning.limits)
+        self.shadow = Shadow(context, self.engine, liquidator, tuning.shadow_rate)
+        self._intervals = tuning.intervals
+        self._sends = gate is not None
+        self.orders = Orders(context, self.holds, self.mailbox, self.recorder.counts)
         self._working: set[str] = set()
+        context.fleet.join(self._busy, self.settler.in_flight_lamports)
         self._workers: set[asyncio.Task[None]] = set()
         self._started_ns = context.clock.monotonic_ns()
+        self._told: tuple[int, Status] | None = None
 
     async def start(self) -> None:
         """Take up what an earlier run left in the air, then read everything once.
@@ -148,10 +170,13 @@ class Keeper:
         taken = await self.settler.recover()
         if taken:
             log.info("recovered", attempts=taken)
-        await self._apply_orders()
+        await self.orders.take()
         await self.feeds.load()
         self.absorb()
         self.started_slot = self.engine.slot
+        known = {market.symbol for market, _ in self.engine.markets()}
+        for symbol in sorted(self._limits.market_prices.keys() - known):
+            log.warning("market_unknown", symbol=symbol, venue=self._context.venue.id)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then settle or leave on record what is in the air.
@@ -167,13 +192,19 @@ class Keeper:
                 tasks.create_task(self.settler.run(), name="settler"),
                 tasks.create_task(self._blockhash.run(), name="blockhash"),
                 tasks.create_task(self.recorder.run(), name="recorder"),
-                tasks.create_task(self._take_orders(), name="orders"),
+                tasks.create_task(self.mirror.run(), name="mirror"),
+                tasks.create_task(self.purse.run(), name="purse"),
+                tasks.create_task(self.orders.run(), name="orders"),
                 tasks.create_task(self._sample_fund(), name="insurance"),
                 tasks.create_task(self._decide(tasks), name="decide"),
             ]
+            if self.hermes is not None:
+                parts.append(tasks.create_task(self.hermes.run(), name="hermes"))
             if self._drafter is not None:
                 prices = self._drafter.prices
                 parts.append(tasks.create_task(prices.run(), name="priority_prices"))
+            if self.shadow.draws:
+                parts.append(tasks.create_task(self.shadow.run(), name="shadow"))
             stopping = tasks.create_task(stop.wait(), name="stop")
             await asyncio.wait([stopping, *parts], return_when=asyncio.FIRST_COMPLETED)
             ended = [part.get_name() for part in parts if part.done()]
@@ -220,43 +251,94 @@ class Keeper:
         await self.settler.drain(0)
         return False
 
+    @property
+    def venue(self) -> Venue:
+        """The venue that is watched."""
+        return self._context.venue
+
     def status(self) -> Status:
         """Return what there is to see of the keeper now."""
         parts = Parts(
+            context=self._context,
             engine=self.engine,
             settler=self.settler,
             recorder=self.recorder,
+            mirror=self.mirror,
             feeds=self.feeds.state,
+            hermes=self.hermes,
             holds=self.holds,
+            purse=self.purse,
+            vitals=self._vitals,
+            intervals=self._intervals,
+            shadow=self.shadow,
+            sends=self._sends,
             in_flight=self.in_flight(),
             started_ns=self._started_ns,
         )
-        return status_of(parts, self._context.clock.monotonic_ns())
+        now_ns = self._context.clock.monotonic_ns()
+        self._told = now_ns, status_of(parts, now_ns)
+        return self._told[1]
+
+    def recent_status(self) -> Status:
+        """Return the status that was told last, where it is recent, without computing another."""
+        if self._told is not None:
+            told_ns, told = self._told
+            if self._context.clock.monotonic_ns() - told_ns < RECENT_NS:
+                return told
+        return self.status()
 
     def absorb(self) -> None:
         """Apply everything in the mailbox to the engine and spread what follows."""
+        began_ns, depth = self._context.clock.monotonic_ns(), self.mailbox.depth
         for event in self.mailbox.drain():
+            if isinstance(event, AccountsSeen):
+                self.mirror.note(event)
             notices = self.engine.apply(event, self._context.steady.ms())
             self.recorder.note(notices)
             self._spread(notices)
             if isinstance(event, AccountsSeen) and event.received_ns:
                 turned = sum(isinstance(notice, Queued) for notice in notices)
                 self.holds.turned(turned, self.engine.positions)
-            if isinstance(event, CheckDue):
-                markets = [market for market, _ in self.engine.markets()]
-                self.feeds.follow(market.price_account for market in markets)
+            if isinstance(event, CheckDue | SnapshotSeen):
+                self._attend()
+        now_ns = self._context.clock.monotonic_ns()
+        self._vitals.absorbed(depth, began_ns, now_ns, self.engine.slot)
+
+    def _attend(self) -> None:
+        """Follow every price account, and whatever else the markets' terms name."""
+        markets, prices = [market for market, _ in self.engine.markets()], self.engine.prices
+        prices.attend(markets, self.engine.view)
+        self.feeds.follow(market.price_account for market in markets)
+        self.feeds.follow(prices.push_accounts)
+
+    async def ask_beside(self) -> None:
+        """Read once what prices are compared with; for one pass, which follows nothing.
+
+        Raises:
+            RpcError: the node did not answer. A price service that does not is only logged.
+        """
+        self._attend()
+        if self.engine.prices.push_accounts:
+            await self.feeds.read(self.engine.prices.push_accounts)
+        if self.hermes is not None:
+            await self.hermes.once()
+        self.absorb()
 
     def in_flight(self) -> int:
         """Return how many positions are being worked on or have an attempt in the air."""
         return len(self._working | self.settler.positions())
 
+    def _busy(self) -> int:
+        """Return how many places in the air this keeper takes."""
+        return len(self._working) + self.settler.unconfirmed()
+
     def _sol_price_e6(self) -> int | None:
         return sol_price_of(self.engine.mark_prices_e6(), self._limits)
 
-    async def _held(self, position: str, view: Mapping[str, Seen]) -> str | None:
+    async def _held(self, position: str, read: FreshRead) -> str | None:
         """Return why nothing may be signed now for a position, by the switch as it stands now.
 
-        The view is what was read afresh: a price in it may have jumped.
+        The prices of the fresh read are looked at again, beside what other sources say by now.
 
         Raises:
             StoreError: the switch cannot be read.
@@ -264,8 +346,11 @@ class Keeper:
         await self.holds.look()
         exclusion = self.engine.exclusion(position, self._context.steady.ms())
         excluded = None if exclusion is None else exclusion.text
-        jumped = "price_jumped" if self.engine.price_jumped(view) else None
-        return self.holds.reason() or excluded or jumped
+        return (
+            self.holds.reason()
+            or excluded
+            or self.engine.objection(position, read.view, read.now_s)
+        )
 
     async def _decide(self, tasks: asyncio.TaskGroup) -> None:
         """Drain the mailbox at the keeper's own pace and start what is due."""
@@ -278,14 +363,19 @@ class Keeper:
         if self.holds.reason() is not None:
             return
         now_ms = self._context.steady.ms()
-        while len(self._working) + self.settler.unconfirmed() < self._limits.in_flight_max:
+        while self._context.fleet.busy() < self._limits.in_flight_max:
             decision = self.engine.next(now_ms)
             if decision is None:
                 return
             address = decision.position.address
+            if decision.doubt is not None:
+                stop = Stop(result=Result.REFUSED, cause=Cause.ORACLE, reason=decision.doubt)
+                self._stopped(self._context.outcome_seen(address, stop), decision)
+                continue
             if address in self.settler.positions():
                 continue
             self._working.add(address)
+            self.shadow.offer(address)
             worker = tasks.create_task(self._work(decision), name=f"work {address}")
             self._workers.add(worker)
             worker.add_done_callback(self._workers.discard)
@@ -297,14 +387,7 @@ class Keeper:
             execution = await self.executor.run(decision, self.engine.view)
         except LiqctlError as error:
             log.warning("decision_failed", position=address, error=str(error))
-            outcome = OutcomeSeen(
-                position=address,
-                result=Result.FAILED,
-                cause=_cause_of(error),
-                reason=f"{_failure_class(error)}:{error}",
-                jitter_permille=int(self._context.rng.random() * 1_000),
-            )
-            self._stopped(outcome, decision)
+            self._stopped(self._context.broken_off(address, error), decision)
             return
         finally:
             self._working.discard(address)
@@ -340,70 +423,7 @@ class Keeper:
             if isinstance(notice, Wanted):
                 self.feeds.want(notice.addresses)
 
-    async def _take_orders(self) -> None:
-        """Do what people ordered through the store; a failing store is reported by the recorder."""
-        while True:
-            await self._context.clock.sleep(ORDERS_S)
-            try:
-                await self._apply_orders()
-            except StoreError:
-                self.recorder.counts["store_errors"] += 1
-
-    async def _apply_orders(self) -> None:
-        """Do what others wrote since the last look; the kill switch counts whatever else fails."""
-        store, now_ms = self._context.store, self._context.clock.unix_ms()
-        known = self._orders_version
-        switch, orders = await store.run(_look, store.store, self.holds, known, now_ms)
-        self.holds.note(switch)
-        if isinstance(orders, StoreError):
-            raise orders
-        if orders is None:
-            return
-        self._orders_version, rows, exclusions = orders
-        for row in rows:
-            if row.order is not None:
-                self.mailbox.put(Ordered(position=row.position, order=row.order))
-        self.mailbox.put(ExclusionsSeen(exclusions=tuple(exclusions)))
-
     async def _sample_fund(self) -> None:
         while True:
-            await self._context.clock.sleep(self._insurance_s)
+            await self._context.clock.sleep(self._intervals.insurance_ms / 1_000)
             self.recorder.sample_fund()
-
-
-Orders = tuple[int, list[QueueRow], list[Exclusion]]
-
-
-def _look(
-    store: Store, holds: Holds, known_version: int | None, now_ms: int
-) -> tuple[Switch, Orders | StoreError | None]:
-    """Return the switch, and the orders unless nobody has written since that version."""
-    switch = holds.read(store)
-    try:
-        version = store.version()
-        if version == known_version:
-            return switch, None
-        return switch, (version, store.take_orders(now_ms), store.exclusions())
-    except StoreError as error:
-        return switch, error
-
-
-def _cause_of(error: LiqctlError) -> Cause:
-    match error:
-        case StoreError():
-            return Cause.STORE
-        case RpcError():
-            return Cause.RPC
-        case _:
-            return Cause.GUARD
-
-
-def _failure_class(error: LiqctlError) -> str:
-    """Return one word for what kind of thing failed."""
-    match error:
-        case StoreError():
-            return "store"
-        case GuardError():
-            return "guard"
-        case _:
-            return type(error).__name__.lower().removesuffix("error")

@@ -1,23 +1,19 @@
 """Attempts from the wire to their end: send, rebroadcast, observe, finish. Restart begins here too."""
 
 import asyncio
-import json
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
 
 import structlog
 
-from liqctl.chain.answers import Commitment, Landed, Status
-from liqctl.chain.expiry import Proof, prove_expiry
+from liqctl.chain.answers import Commitment, Status
+from liqctl.chain.expiry import prove_expiry
 from liqctl.chain.rpc import NO_HISTORY
 from liqctl.chain.send_answer import SendKind
 from liqctl.core.events import Cause, OutcomeSeen
-from liqctl.core.guards import landed_at_loss
-from liqctl.core.instruction import Failure
-from liqctl.core.intent import Attempt, AttemptState, Claim, Ending, IntentRequest
-from liqctl.core.record import FailureRow, Liquidation
-from liqctl.core.sending import Phase, Rules, Sending, resume, step
+from liqctl.core.intent import AttemptState
+from liqctl.core.record import Liquidation
+from liqctl.core.sending import Phase, Rules, resume, step
 from liqctl.core.sending_events import (
     Answered,
     Effect,
@@ -47,9 +43,12 @@ from liqctl.errors import (
     present,
 )
 from liqctl.keeper.context import Context, failure_text
+from liqctl.keeper.ending import at_loss, ending_of, failure_of, liquidation_of
 from liqctl.keeper.gate import Gate
 from liqctl.keeper.late import fill_in
-from liqctl.keeper.rows import failure_row, liquidate_index_of, liquidation_row
+from liqctl.keeper.live import Live
+from liqctl.keeper.metrics import Speeds
+from liqctl.keeper.rows import liquidate_index_of
 
 log = structlog.get_logger(__name__)
 
@@ -60,33 +59,6 @@ FILL_IN_MS = 15_000
 STATUS_BATCH = 256
 LATENCIES_KEPT = 10_000
 STOP_SENDING = frozenset({SendKind.HOPELESS, SendKind.BROKE, SendKind.REJECTED_BUG})
-
-
-@dataclass(slots=True, kw_only=True)
-class Live:
-    """An attempt in the air: its state, and what the effects have brought since the last look."""
-
-    state: Sending
-    request: IntentRequest
-    latency_us: int | None = None
-    renewed_ms: int = 0
-    launching: bool = False
-    status: Status | None = None
-    landed: Landed | None = None
-    proof: Proof | None = None
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-    at_loss: bool = False
-    outcome: OutcomeSeen | None = None
-
-    @property
-    def attempt(self) -> Attempt:
-        """The attempt as the store has it."""
-        return present(self.state.attempt, "a live attempt without one")
-
-    @property
-    def claim(self) -> Claim:
-        """The claim under which it was recorded or taken up."""
-        return present(self.state.claim, "a live attempt without a claim")
 
 
 class Settler:
@@ -125,6 +97,7 @@ class Settler:
         self._filled_in_ms = 0
         self.counts: Counter[str] = Counter()
         self.latencies_us: deque[int] = deque(maxlen=LATENCIES_KEPT)
+        self.speeds = Speeds()
 
     def in_flight_lamports(self) -> int:
         """Return the most that the live attempts can still cost."""
@@ -140,17 +113,22 @@ class Settler:
             not live.state.confirmed and live.state.rebroadcast for live in self._live.values()
         )
 
+    def oldest_ms(self, now_ms: int) -> int | None:
+        """Return for how long the oldest live attempt has been signed, None without one."""
+        signed_ms = min((live.attempt.signed_ms for live in self._live.values()), default=None)
+        return None if signed_ms is None else max(now_ms - signed_ms, 0)
+
     def positions(self) -> set[str]:
         """Return the positions with a live attempt."""
         return {live.attempt.position for live in self._live.values()}
 
     async def recover(self) -> int:
-        """Take up every live attempt in the store whose lease is free; return how many.
+        """Take up every live attempt of the venue whose lease is free; return how many.
 
         An attempt that was recorded but perhaps never sent is treated as sent.
         """
         store, taken = self._store.store, 0
-        for attempt in await self._store.run(store.live_attempts):
+        for attempt in await self._store.run(store.live_attempts, self._context.venue.id):
             if attempt.signature in self._live or attempt.signature in self.expected:
                 continue
             known = await self._store.run(store.intent_of, attempt.signature)
@@ -173,6 +151,8 @@ class Settler:
         """Send a recorded attempt for the first time and watch it from now on."""
         self._live[live.attempt.signature] = live
         self.expected.discard(live.attempt.signature)
+        self.counts["launched"] += 1
+        self.speeds.launched(live.latency_us)
         if live.latency_us is not None:
             self.latencies_us.append(live.latency_us)
         live.launching = True
@@ -327,10 +307,12 @@ class Settler:
         store, signature = self._store.store, live.attempt.signature
         match effect:
             case NoteSeen():
+                live.seen_ns = live.seen_ns or self._clock.monotonic_ns()
                 await self._store.run(store.mark_seen, signature, effect.slot, effect.level)
                 log.info("transaction_seen", signature=signature, level=effect.level)
                 return Noted(state=AttemptState.SEEN, slot=effect.slot)
             case NoteUnseen():
+                live.seen_ns = 0
                 await self._store.run(store.mark_unseen, signature)
                 return Noted(state=AttemptState.SENT)
             case _:
@@ -367,7 +349,7 @@ class Settler:
         if status.failure is None:
             return LedgerRead(told=live.landed is not None)
         index = liquidate_index_of(live.request)
-        outcome = self._context.outcome_of(self._failure_of(live, status), index)
+        outcome = self._context.outcome_of(live.failure_on_chain(status), index)
         text = failure_text(status.failure)
         return LedgerRead(told=live.landed is not None, outcome=outcome, text=text)
 
@@ -382,47 +364,35 @@ class Settler:
         """Write the end of an attempt and all that follows from it in one commit."""
         liquidation, failure = None, None
         if effect.state is AttemptState.FINALIZED_OK:
-            liquidation = self._liquidation(live, effect.stop.slot)
-            cost = live.attempt.max_cost_lamports
-            if liquidation.fee_lamports is not None:
-                cost = liquidation.fee_lamports
-            reward, sol_price_e6 = liquidation.liquidator_reward, self.sol_price()
-            live.at_loss = landed_at_loss(reward, cost, sol_price_e6)
+            liquidation = liquidation_of(self._context, live, effect.stop.slot)
+            live.at_loss = at_loss(live.attempt, liquidation, self.sol_price())
         else:
-            failure = self._failure(live, effect)
+            failure = failure_of(live.attempt, effect.stop, now_ms=self._clock.unix_ms())
         await self._store.run(
             self._store.store.end_attempt,
             live.attempt.signature,
-            self._ending(live, effect),
+            ending_of(live, effect.state),
             liquidation=liquidation,
             failure=failure,
             intent_state=effect.intent,
             now_ms=self._clock.unix_ms(),
         )
-        self._count(effect, liquidation)
+        if liquidation is None:
+            self._count_unlanded(effect)
+        else:
+            self._count_landed(live, liquidation)
         return Ended()
 
-    def _ending(self, live: Live, effect: End) -> Ending:
-        status, landed = live.status, live.landed
-        error_json = None
-        if effect.state is AttemptState.FINALIZED_ERR:
-            failure = self._failure_of(live, present(status, "a failure without a status"))
-            error_json = json.dumps({"name": failure.name, "code": failure.code})
-        expired = effect.state in {AttemptState.EXPIRED, AttemptState.VOID}
-        return Ending(
-            state=effect.state,
-            final_slot=live.state.final_slot,
-            fee_lamports=None if expired or landed is None else landed.fee_lamports,
-            error_json=error_json,
-            proof_json=present(live.proof, "expired without a proof").json if expired else None,
-        )
+    def _count_landed(self, live: Live, liquidation: Liquidation) -> None:
+        self.counts["full" if liquidation.is_full_liquidation else "partial"] += 1
+        position, slot = liquidation.position_pubkey, liquidation.slot
+        log.info("transaction_confirmed", position=position, slot=slot)
+        seen_ns = live.seen_ns or self._clock.monotonic_ns()
+        took_ns = seen_ns - live.tick_ns if live.tick_ns else None
+        self.speeds.landed(slot - live.request.decision_slot, took_ns)
 
-    def _count(self, effect: End, liquidation: Liquidation | None) -> None:
-        if liquidation is not None:
-            self.counts["full" if liquidation.is_full_liquidation else "partial"] += 1
-            position, slot = liquidation.position_pubkey, liquidation.slot
-            log.info("transaction_confirmed", position=position, slot=slot)
-        elif effect.stop.cause is Cause.LOST_RACE:
+    def _count_unlanded(self, effect: End) -> None:
+        if effect.stop.cause is Cause.LOST_RACE:
             self.counts["lost_races"] += 1
         else:
             finalized = effect.state is AttemptState.FINALIZED_ERR
@@ -435,36 +405,6 @@ class Settler:
         )
         live.ended.set()
         self._deliver(live.outcome)
-
-    def _liquidation(self, live: Live, slot: int) -> Liquidation:
-        landed = live.landed
-        told = self._context.venue.effects(landed.logs) if landed is not None else None
-        return liquidation_row(
-            replace(live.attempt, seen_slot=slot),
-            live.request,
-            landed,
-            told,
-            now_ms=self._clock.unix_ms(),
-            latency_us=live.latency_us,
-        )
-
-    def _failure(self, live: Live, effect: End) -> FailureRow:
-        stop = effect.stop
-        detail = stop.reason
-        if stop.cause is Cause.EXPIRED:
-            detail = "the blockhash expired before it landed"
-        return failure_row(
-            live.attempt,
-            stop.cause.value,
-            detail,
-            slot=stop.slot or None,
-            now_ms=self._clock.unix_ms(),
-        )
-
-    def _failure_of(self, live: Live, status: Status) -> Failure:
-        """Return a failure on chain with the logs that the ledger told."""
-        failure = present(status.failure, "a failure that is none")
-        return replace(failure, logs=live.landed.logs if live.landed is not None else ())
 
     async def _renew(self) -> None:
         """Keep the leases of what is in the air."""

@@ -1,31 +1,15 @@
 """What a venue would say at other prices, and the price at which its verdict flips."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass
 
 from liqctl.core.account import Seen
 from liqctl.core.fixed import U64_MAX
 from liqctl.core.health import ESTIMATE_ONLY, Assessment
 from liqctl.core.position import Market, Position, Side
 from liqctl.core.price import PriceReading
-from liqctl.core.whatif import supposed
+from liqctl.core.whatif import reading_of, supposed, with_reading
 from liqctl.ports import Venue
-
-
-@runtime_checkable
-class HoldsPrices(Protocol):
-    """A venue whose prices do not stand one to an account, at the market's price account."""
-
-    def reading_of(self, market: Market, view: Mapping[str, Seen]) -> PriceReading | None:
-        """Return the published price of a market, or None while there is none."""
-        ...
-
-    def with_reading(
-        self, market: Market, view: Mapping[str, Seen], reading: PriceReading
-    ) -> Mapping[str, Seen]:
-        """Return the view with another price of a market."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,24 +18,6 @@ class Flip:
 
     liquidatable_e6: int
     healthy_e6: int
-
-
-def reading_of(venue: Venue, market: Market, view: Mapping[str, Seen]) -> PriceReading | None:
-    """Return the published price that a market's verdicts are made of, accepted or not."""
-    if isinstance(venue, HoldsPrices):
-        return venue.reading_of(market, view)
-    seen = view.get(market.price_account)
-    return seen.value if seen is not None and isinstance(seen.value, PriceReading) else None
-
-
-def with_reading(
-    venue: Venue, market: Market, view: Mapping[str, Seen], reading: PriceReading
-) -> Mapping[str, Seen]:
-    """Return the view with another published price of a market."""
-    if isinstance(venue, HoldsPrices):
-        return venue.with_reading(market, view, reading)
-    seen = view[market.price_account]
-    return {**view, market.price_account: replace(seen, value=reading)}
 
 
 def with_price(

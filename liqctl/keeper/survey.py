@@ -57,6 +57,7 @@ async def survey(
     """
     await keeper.feeds.load()
     keeper.absorb()
+    await keeper.ask_beside()
     waiting = [entry.position for entry in keeper.engine.queue.entries()]
     candidates = [p for a in waiting if (p := keeper.engine.position(a)) is not None]
     candidates = [
@@ -81,7 +82,10 @@ async def survey(
     except* RpcError as errors:
         raise first_error(errors) from errors
     findings = [
-        Finding(position=read.position, assessment=read.assessment)
+        Finding(
+            position=read.position,
+            assessment=keeper.engine.doubted(read.assessment, read.view, read.now_s),
+        )
         for read in (task.result() for task in reading)
         if read.position is not None
         and read.assessment is not None

@@ -61,14 +61,14 @@ def key_of(seed: int, role: str) -> Keypair:
     return Keypair.from_seed(hashlib.sha256(f"liqctl localnet {seed} {role}".encode()).digest())
 
 
-def addresses_of(seed: int, specs: Sequence[MarketSpec]) -> Addresses:
+def addresses_of(seed: int, specs: Sequence[MarketSpec], program: str = PROGRAM_ID) -> Addresses:
     """Return all addresses of a scenario; only the mint depends on the seed."""
 
     def derived(*seeds: bytes) -> str:
-        return str(Pubkey.find_program_address(seeds, Pubkey.from_string(PROGRAM_ID))[0])
+        return str(Pubkey.find_program_address(seeds, Pubkey.from_string(program))[0])
 
     return Addresses(
-        program=PROGRAM_ID,
+        program=program,
         mint=str(key_of(seed, "mint").pubkey()),
         insurance_fund=derived(b"insurance_fund"),
         vault=derived(b"vault"),
@@ -79,9 +79,15 @@ def addresses_of(seed: int, specs: Sequence[MarketSpec]) -> Addresses:
 class Genesis:
     """Puts the parts of a scenario into a new chain."""
 
-    def __init__(self, world: World, seed: int, specs: Sequence[MarketSpec]) -> None:
-        """Nothing is written yet."""
-        self.addresses = addresses_of(seed, specs)
+    def __init__(
+        self,
+        world: World,
+        seed: int,
+        specs: Sequence[MarketSpec],
+        program: str = PROGRAM_ID,
+    ) -> None:
+        """Nothing is written yet; the program can be deployed at any address."""
+        self.addresses = addresses_of(seed, specs, program)
         self._world = world
         self._specs = specs
         self._authority = key_of(seed, "authority")
@@ -103,7 +109,7 @@ class Genesis:
         `insurance` is the first balance of the fund in 1e-6 quote. Every `give` comes before,
         because the supply of the mint is fixed here.
         """
-        self._world.add_program(Pubkey.from_string(PROGRAM_ID), program_bytes())
+        self._world.add_program(Pubkey.from_string(self.addresses.program), program_bytes())
         authority = self._authority.pubkey()
         self.give(authority, lamports=_AUTHORITY_LAMPORTS, tokens=insurance)
         self._plant(self.addresses.mint, _MINT.pack(self._supply, QUOTE_DECIMALS, _INITIALIZED))

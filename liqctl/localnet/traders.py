@@ -96,7 +96,7 @@ def opening(order: Order, owner: Keypair, addresses: Addresses) -> Instruction:
         {
             "owner": address,
             "market": market,
-            "position": position_address(address, market, order.number),
+            "position": position_address(address, market, order.number, addresses.program),
             "price_account": str(order.market.price_account),
             "owner_token": associated_token_account(address, addresses.mint),
         },
@@ -109,7 +109,7 @@ def opening(order: Order, owner: Keypair, addresses: Addresses) -> Instruction:
     )
 
 
-def position_address(owner: str, market: str, number: int) -> str:
+def position_address(owner: str, market: str, number: int, program: str = PROGRAM_ID) -> str:
     """Return where the program keeps an owner's position with this number in a market."""
     seeds = [
         b"position",
@@ -117,7 +117,7 @@ def position_address(owner: str, market: str, number: int) -> str:
         bytes(Pubkey.from_string(market)),
         number.to_bytes(8, "little"),
     ]
-    return str(Pubkey.find_program_address(seeds, Pubkey.from_string(PROGRAM_ID))[0])
+    return str(Pubkey.find_program_address(seeds, Pubkey.from_string(program))[0])
 
 
 def _wish(index: int, specs: Sequence[MarketSpec], rng: Rng) -> Wish:

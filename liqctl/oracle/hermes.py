@@ -8,11 +8,8 @@ from typing import Annotated
 import msgspec
 
 from liqctl.core.fixed import I64_MAX, I64_MIN, U64_MAX
-from liqctl.core.price import PriceReading, PriceSource
+from liqctl.core.price import HERMES_OWNER, PriceReading, PriceSource
 from liqctl.errors import HermesMalformed
-
-# No program owns these prices; rules that expect this owner expect Hermes.
-HERMES_OWNER = "hermes"
 
 _FEED_ID = re.compile(r"(?:0[xX])?([0-9a-fA-F]{64})", re.ASCII)
 _NAMED_ID = re.compile(rb"(?<![0-9a-fA-F])(?:0[xX])?([0-9a-fA-F]{64})(?![0-9a-fA-F])")

@@ -156,8 +156,8 @@ class HermesClient:
     async def run(self, feed_ids: Collection[str], sink: Callable[[HermesItem], None]) -> None:
         """Hand prices to the sink as they come, until cancelled.
 
-        Each connection begins with the latest prices, so that nothing is missed between two. The
-        sink is called on the loop and must not block; what it raises ends the stream.
+        Each connection begins with the latest prices, so that nothing is missed between two; while
+        a service streams nothing but answers, it goes on being asked. The sink is called on the loop and must not block; what it raises ends the stream.
 
         Raises:
             SettingsError: as for `latest`.
@@ -166,7 +166,7 @@ class HermesClient:
         failures = 0
         while True:
             started_ns = self._clock.monotonic_ns()
-            error = await self._one_stream(asked, sink)
+            error, answers = await self._one_stream(asked, sink)
             self.counts.drops += 1
             self.counts.malformed += isinstance(error, HermesMalformed)
             # a service that answers once and hangs up must not be asked without a pause
@@ -175,26 +175,46 @@ class HermesClient:
             pause_s = self._pause_s(error, failures)
             log.warning("hermes_down", reason=str(error), pause_s=round(pause_s, 1))
             sink(HermesDown(reason=str(error), pause_s=pause_s))
-            await self._clock.sleep(pause_s)
+            await self._pause(asked if answers else (), pause_s, sink)
+
+    async def _pause(
+        self, asked: tuple[str, ...], pause_s: float, sink: Callable[[HermesItem], None]
+    ) -> None:
+        """Wait, and hand on the latest prices meanwhile as long as the service gives them."""
+        left_s, poll_s = pause_s, self._limits.poll_s
+        while asked and left_s > poll_s:
+            await self._clock.sleep(poll_s)
+            left_s -= poll_s
+            try:
+                sink(await self.latest(asked))
+                self.counts.polls += 1
+            except HermesError as error:
+                log.debug("hermes_poll_failed", reason=str(error))
+                break
+        await self._clock.sleep(left_s)
 
     async def _one_stream(
         self, asked: tuple[str, ...], sink: Callable[[HermesItem], None]
-    ) -> HermesError:
-        """Return why the stream ended, or never came to be."""
+    ) -> tuple[HermesError, bool]:
+        """Return why the stream ended, or never came to be, and whether the service answers."""
+        answers = False
         try:
             first = await self.latest(asked)
             sink(first)
+            answers = True
             known = tuple(each for each in asked if each not in first.unknown)
             if not known:
-                return HermesRefused(f"{self.shown_url} knows none of the feeds", code=UNKNOWN)
+                return HermesRefused(
+                    f"{self.shown_url} knows none of the feeds", code=UNKNOWN
+                ), False
             async with self._http.stream(STREAM, known) as chunks:
                 self.counts.streams += 1
                 async with aclosing(self._updates(chunks, known)) as updates:
                     while (update := await self._next(updates)) is not None:
                         sink(update)
         except HermesError as error:
-            return error
-        return HermesUnreachable(f"{self.shown_url} ended the stream")
+            return error, answers
+        return HermesUnreachable(f"{self.shown_url} ended the stream"), answers
 
     async def _next(self, updates: AsyncGenerator[Update, None]) -> HermesPrices | None:
         """Return the next prices of a stream, or None at its end."""

@@ -28,7 +28,8 @@ _KEY = re.compile(r"[\x21-\x7e]{1,512}", re.ASCII)
 class HermesLimits:
     """Every wait, every message and the number of requests have an end.
 
-    A stream without a price for `idle_s` is dropped, whatever else it sends. A request waits its
+    A stream without a price for `idle_s` is dropped, whatever else it sends; until it is opened
+    again the latest prices are asked for every `poll_s`. A request waits its
     turn for `turn_s_max` and is refused when that is not enough. The published limit is ten
     requests in ten seconds.
     """
@@ -36,6 +37,7 @@ class HermesLimits:
     timeout_s: float = 10.0
     idle_s: float = 15.0
     turn_s_max: float = 5.0
+    poll_s: float = 5.0
     requests_per_s: int = 1
     answer_bytes_max: int = 4 * 1024 * 1024
     event_bytes_max: int = 1024 * 1024
@@ -46,6 +48,7 @@ class HermesCounts:
     """What a client has met since its start."""
 
     requests: int = 0
+    polls: int = 0
     streams: int = 0
     drops: int = 0
     updates: int = 0

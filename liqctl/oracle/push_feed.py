@@ -1,6 +1,6 @@
 """Push feeds: where the push programs keep the price account of a feed."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import lru_cache
 
@@ -28,6 +28,16 @@ def push_feed_address(feed_id: str, *, push_program: str = PUSH_CLASSIC, shard: 
     """
     seeds = [shard.to_bytes(2, "little"), bytes.fromhex(feed_id)]
     return str(Pubkey.find_program_address(seeds, Pubkey.from_string(push_program))[0])
+
+
+@lru_cache(maxsize=4096)
+def push_feed_accounts(feed_id: str) -> Mapping[str, str]:
+    """Return the accounts where the sponsored push feeds keep a feed, each with its owner."""
+    return {
+        push_feed_address(feed_id, push_program=program, shard=shard): owner
+        for owner, program in PUSH_PROGRAM_OF.items()
+        for shard in SPONSORED_SHARDS
+    }
 
 
 def with_push_source(

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from typing import ClassVar
 
+from liqctl.core.status import state_name
 from liqctl.sim.checkers import Checker, Found
 from liqctl.sim.evidence import Decided, Evidence
 
-STATUS = "keeper"
+STATUS = state_name("reference")
 
 
 class Healthy:

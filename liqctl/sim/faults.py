@@ -25,6 +25,20 @@ READS = frozenset(
         "unpriced_attempts",
         "version",
         "exclusions",
+        "positions",
+        "position",
+        "prices",
+        "liquidations",
+        "attempts",
+        "attempt_counts",
+        "failure_classes",
+        "daily",
+        "latencies_us",
+        "states",
+        "firing",
+        "alerts",
+        "due_deliveries",
+        "deliveries",
     }
 )
 COMMIT_UNKNOWN = "commit_unknown"

@@ -19,9 +19,11 @@ from liqctl.core.breaker import BreakerRules
 from liqctl.core.guards import Limits
 from liqctl.core.queue import Pacing
 from liqctl.errors import LiqctlError, SettingsError
+from liqctl.keeper.alerting import Alerting, AlertRules
 from liqctl.keeper.context import Context
 from liqctl.keeper.feeds import Intervals
 from liqctl.keeper.gate import Gate
+from liqctl.keeper.mirror import Pace
 from liqctl.keeper.service import Keeper, Streams, Tuning
 from liqctl.keeper.storage import StoreThread
 from liqctl.ports import Store
@@ -37,6 +39,8 @@ from liqctl.venues.registry import open_venue
 # Shorter than in the field, so that the end of a pause lies within the time after the faults.
 PACING = Pacing(backoff_ms=1_000, backoff_ms_max=4_000, tries_max=5, quarantine_ms=8_000)
 BREAKER = BreakerRules(pause_ms=4_000, pause_ms_max=8_000)
+# Rarer than in the field: what it writes decides nothing, and takes most of a seed's time.
+PACE = Pace(tick_ms=2_000, plan_ms=20_000, round_ms=40_000, near=4)
 RPC_LIMITS = RpcLimits(timeout_s=10.0, snapshot_timeout_s=20.0)
 BUSY_TIMEOUT_MS = 0
 
@@ -117,9 +121,19 @@ class Life:
                 self.keeper = self._keeper(context)
                 loop.add_signal_handler(signal.SIGTERM, self.stop.set)
                 loop.add_signal_handler(signal.SIGUSR1, self.keeper.holds.pull)
-                await self.keeper.run(self.stop)
+                await self._run_watched(self.keeper, context)
         finally:
             await thread.close()
+
+    async def _run_watched(self, keeper: Keeper, context: Context) -> None:
+        """Run the keeper with its alerts recorded, as `liqctl watch` does."""
+        alerting = Alerting(
+            context.store, context.clock, [keeper.recent_status], rules=AlertRules()
+        )
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(alerting.run(), name="alerts")
+            await keeper.run(self.stop)
+            watching.cancel()
 
     @property
     def owner(self) -> str:
@@ -167,6 +181,7 @@ class Life:
                 pacing=PACING,
                 breaker=BREAKER,
                 settle_ms=seat.settle_ms,
+                pace=PACE,
             ),
             stop_file=seat.stop_file,
         )

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from liqctl.core.record import Exclusion
-from liqctl.keeper.holds import write_switch
 from liqctl.sim.evidence import Excluded, Switched
 from liqctl.sim.faults import STORE_KINDS
 from liqctl.sim.life import Life
 from liqctl.sim.network import Link
 from liqctl.sim.swarm import Dice, rng_for
+from liqctl.store.switch import write_switch
 
 if TYPE_CHECKING:
     from liqctl.sim.life import Seat

@@ -3,6 +3,7 @@
 import struct
 from bisect import bisect_left
 from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 
 from solders.keypair import Keypair
@@ -14,6 +15,8 @@ from liqctl.chain.transaction import compile_message
 from liqctl.core.account import Seen
 from liqctl.core.insurance import InsuranceState
 from liqctl.core.position import Market, Position
+from liqctl.core.price import PriceReading
+from liqctl.core.price_policy import PERMILLE, owner_favourable
 from liqctl.localnet.history import Landed
 from liqctl.oracle.price_update import RECEIVERS, decode_price
 from liqctl.sim.cluster import Cluster
@@ -97,7 +100,8 @@ class Bench:
         since = list(self._blocks_since(move.decision_slot))
         tried = [block for block in since if block.slot in tried_slots]
         others = [block for block in since if block.slot not in tried_slots]
-        code, _, text = self._objection(transaction, [*tried, *others]).partition(":")
+        blocks = [*tried, *others]
+        code, _, text = self._objection(transaction, move.position, blocks).partition(":")
         return Decided(
             at_s=move.at_s,
             attempt=move.key,
@@ -108,7 +112,9 @@ class Bench:
             age_s=self._age_s(move.decision_slot),
         )
 
-    def _objection(self, transaction: VersionedTransaction, blocks: Iterable[ForkBlock]) -> str:
+    def _objection(
+        self, transaction: VersionedTransaction, position: str, blocks: Iterable[ForkBlock]
+    ) -> str:
         """Return the last objection of the blocks, or nothing if one has none."""
         wrong = "HEALTHY:no block since the decision"
         for block in blocks:
@@ -116,6 +122,8 @@ class Bench:
             wrong = _meaning(failure)
             if not wrong:
                 wrong = self._from_future(transaction, block)
+            if not wrong and not self._is_certain(position, block):
+                wrong = "HEALTHY:healthy at the owner's end of the confidence"
             if not wrong:
                 return ""
         return wrong
@@ -169,10 +177,31 @@ class Bench:
         return [one for one in list(self._positions(tip)) if self._may_pass(one, tip)]
 
     def _may_pass(self, position: Position, block: ForkBlock) -> bool:
+        """Return whether it is not healthy at the price and at the owner's end of its confidence.
+
+        Our own rule is the second: the program accepts a price that is sure to 1 %.
+        """
+        now_s = block.unix_ms // 1_000
+        view = self._whole(position, block)
+        if self._venue.assess(position, view, now_s).liquidatable is False:
+            return False
+        market = view[position.market].value
+        price = view.get(market.price_account) if isinstance(market, Market) else None
+        if price is None or not isinstance(price.value, PriceReading):
+            return True
+        edge = owner_favourable(price.value, position.side, PERMILLE)
+        there = {**view, price.address: replace(price, value=edge)}
+        return self._venue.assess(position, there, now_s).liquidatable is not False
+
+    def _is_certain(self, address: str, block: ForkBlock) -> bool:
+        """Return whether a position that the program would liquidate may be, by our own rule."""
+        found = self._view(block, address)[address].value
+        return isinstance(found, Position) and self._may_pass(found, block)
+
+    def _whole(self, position: Position, block: ForkBlock) -> dict[str, Seen]:
+        """Return a position with all it depends on after a block."""
         market = self._view(block, position.market)
-        view = self._view(block, position.address, *self._venue.dependencies(position, market))
-        verdict = self._venue.assess(position, view, block.unix_ms // 1_000)
-        return verdict.liquidatable is not False
+        return self._view(block, position.address, *self._venue.dependencies(position, market))
 
     def _passes(self, position: Position, block: ForkBlock) -> bool:
         """Return whether the program itself would liquidate after a block."""

@@ -19,6 +19,7 @@ class Facts:
     `verdict` is "exact" where the program's arithmetic is repeated, "estimate" where it is not, and
     "confirm" where an estimate counts as soon as the program's own view says the same;
     `account_bytes` is the length of each account of fixed size, `verified_on` None for never.
+    `decides_confidence`: the program has its own rule for what to do about an uncertain price.
     Sizes have `size_digits` decimals and are in `size_unit`, "base" or "usd". The
     hashes are written down: an IDL that changes makes its test fail until it is verified anew.
     """
@@ -34,6 +35,7 @@ class Facts:
     account_bytes: Mapping[str, int]
     size_digits: int = 9
     size_unit: str = "base"
+    decides_confidence: bool = False
 
 
 def _sizes(idl: Idl, names: tuple[str, ...]) -> dict[str, int]:
@@ -65,6 +67,7 @@ FACTS = {
         account_bytes=_sizes(PERPETUALS_IDL, ("Position", "Custody")),
         size_digits=6,
         size_unit="usd",
+        decides_confidence=True,
     ),
     "adrena": Facts(
         venue="adrena",
@@ -78,6 +81,7 @@ FACTS = {
         account_bytes=_sizes(ADRENA_IDL, KINDS),
         size_digits=6,
         size_unit="usd",
+        decides_confidence=True,
     ),
     "jupiter": Facts(
         venue="jupiter",

@@ -181,7 +181,7 @@ class PerpetualsVenue:
         """Return None: interest, two prices and a cap move the line, so all are looked at."""
         return None
 
-    def liquidation_price_e6(
+    def reported_liquidation_price_e6(
         self, position: Position, view: Mapping[str, Seen], now_s: int
     ) -> int | None:
         """Return the price that the program reports, not the exact trigger; None while unknown."""

@@ -9,6 +9,7 @@ from liqctl.core.book import PlainBook
 from liqctl.core.engine import Engine
 from liqctl.core.events import (
     AccountsSeen,
+    Cause,
     CheckDue,
     ClockSeen,
     Coverage,
@@ -19,15 +20,19 @@ from liqctl.core.events import (
     Ordered,
     OutcomeSeen,
     PriceMoved,
+    PricesSeen,
     Queued,
     Result,
     SnapshotSeen,
     Wanted,
 )
+from liqctl.core.guards import Limits
 from liqctl.core.health import Assessment
 from liqctl.core.insurance import InsuranceState
 from liqctl.core.position import Market, Position, Side
-from liqctl.core.price import PriceReading
+from liqctl.core.price import HERMES_OWNER, PriceReading, PriceSource
+from liqctl.core.price_guard import PriceGuard
+from liqctl.core.price_terms import PriceTerms, SourceName
 from liqctl.core.queue import Queue
 from liqctl.core.record import QueueOrder, QueueState
 
@@ -482,13 +487,13 @@ def test_a_position_that_cannot_be_judged_for_its_own_sake_is_counted_as_unknown
 def test_a_price_that_jumped_is_told_until_a_later_one_agrees():
     one = engine(position("a", 90), at=80)
     far = price(40, published=1_001)
-    assert one.price_jumped({"p": Seen(address="p", slot=2, value=far)})
+    assert one.prices.jumped({"p": Seen(address="p", slot=2, value=far)})
 
     one.apply(seen(2, p=far), 0)
-    assert one.price_jumped(one.view)
+    assert one.prices.jumped(one.view)
 
     one.apply(seen(3, p=price(41, published=1_002)), 0)
-    assert not one.price_jumped(one.view)
+    assert not one.prices.jumped(one.view)
 
 
 def test_an_account_of_others_that_a_node_listed_is_not_counted_once_it_is_read():
@@ -500,3 +505,146 @@ def test_an_account_of_others_that_a_node_listed_is_not_counted_once_it_is_read(
     one.apply(seen(3, b=Undecodable(reason=Refusal.WRONG_OWNER, detail="")), 0)
 
     assert (one.coverage().positions, one.coverage().unknown) == (1, {})
+
+
+FEED = "ab" * 32
+HERMES = PriceTerms(sources=(SourceName.PROGRAM, SourceName.HERMES))
+
+
+def told(value: int, *, published: int = 1_000) -> PriceReading:
+    """A price of the market as Hermes sends it."""
+    return replace(
+        price(value, published=published),
+        address=FEED,
+        owner=HERMES_OWNER,
+        feed_id=FEED,
+        fully_verified=False,
+        source=PriceSource.HERMES,
+    )
+
+
+def doubting(*positions: Position, at: int = 100) -> Engine:
+    """An engine whose market is compared with Hermes."""
+    judge = Threshold()
+    guard = PriceGuard(judge, Limits(prices=replace(HERMES, feed_id=FEED)))
+    started = Engine(judge, PlainBook(), Queue(), guard)
+    started.apply(ClockSeen(slot=1, unix_timestamp=1_000), 0)
+    started.apply(seen(1, m=MARKET, p=price(at), **{p.address: p for p in positions}), 0)
+    guard.attend([MARKET], started.view)
+    return started
+
+
+def sent(value: int, *, published: int = 1_000, at_ns: int = 7) -> PricesSeen:
+    return PricesSeen(readings=(told(value, published=published),), received_ns=at_ns)
+
+
+def refused(doubt: str) -> OutcomeSeen:
+    return OutcomeSeen(position="a", result=Result.REFUSED, cause=Cause.ORACLE, reason=doubt)
+
+
+def doubt_of(decision: Decision | None) -> str | None:
+    assert decision is not None
+    return decision.doubt
+
+
+def test_a_price_that_is_not_on_the_chain_makes_nothing_liquidatable():
+    one = doubting(position("a", 90))
+
+    assert of_kind(one.apply(sent(10), 0), Queued) == []
+    assert one.next(0) is None
+    assert one.mark_prices_e6() == {"SOL": 100}
+
+
+def test_what_a_newer_price_is_about_to_turn_is_read_at_once_and_only_once():
+    one = doubting(position("a", 90), position("b", 50))
+
+    assert one.apply(sent(80), 0) == [Wanted(addresses=("a", "p"))]
+    assert one.apply(sent(79), 0) == []
+    assert one.apply(sent(40), 0) == [Wanted(addresses=("b", "p"))]
+    assert one.apply(sent(100), 0) == []
+    assert one.apply(sent(80), 0) == [Wanted(addresses=("a", "p"))]
+
+
+def test_a_price_of_a_service_that_is_no_price_calls_for_nothing():
+    one = doubting(position("a", 90))
+
+    assert one.apply(sent(0), 0) == []
+    assert one.apply(sent(80, published=900), 0) == []
+    assert one.apply(PricesSeen(readings=(replace(told(80), feed_id="cd" * 32),)), 0) == []
+
+
+def test_a_decision_carries_what_speaks_against_it():
+    one = doubting(position("a", 90), at=90)
+    one.apply(sent(50), 0)
+
+    assert doubt_of(one.next(0)) == "price_sources_disagree"
+
+
+def test_a_doubt_ends_with_the_price_that_ends_it_and_not_with_a_pause():
+    one = doubting(position("a", 90), at=90)
+    one.apply(sent(50), 0)
+    one.next(0)
+    assert one.undoubted == 1
+    one.apply(refused("price_sources_disagree"), 0)
+    assert one.next(100) is None
+    assert one.undoubted == 0
+
+    one.apply(sent(51), 100)
+    assert one.next(100) is None
+    one.apply(sent(90, published=1_001, at_ns=42), 100)
+
+    decision = one.next(100)
+    assert doubt_of(decision) is None
+    assert decision is not None
+    assert decision.tick_ns == 42
+
+
+def test_a_feed_that_a_service_lost_speaks_against_nothing():
+    one = doubting(position("a", 90), at=90)
+    one.apply(sent(50), 0)
+    one.next(0)
+    one.apply(refused("price_sources_disagree"), 0)
+
+    one.apply(PricesSeen(readings=(), lost=(FEED,)), 100)
+    one.apply(CheckDue(), 100)
+
+    assert doubt_of(one.next(100)) is None
+
+
+def test_a_position_within_the_confidence_is_taken_by_the_tick_that_leaves_it():
+    one = engine(position("a", 9_000), at=10_000)
+    one.apply(seen(2, p=replace(price(9_000), confidence=50)), 0)
+    assert doubt_of(one.next(0)) == "healthy_within_confidence"
+    one.apply(refused("healthy_within_confidence"), 0)
+
+    one.apply(seen(3, p=replace(price(8_950), confidence=50)), 100)
+
+    decision = one.next(100)
+    assert doubt_of(decision) is None
+    assert decision is not None
+    assert decision.tick_ns == 3
+
+
+def test_a_refusal_that_our_own_prices_do_not_explain_waits_out_its_pause():
+    """Another node may know a newer price; asking it again at every tick would help nobody."""
+    one = engine(position("a", 90), at=80)
+    one.next(0)
+    one.apply(refused("price_sources_disagree"), 0)
+
+    one.apply(seen(2, p=price(79)), 100)
+
+    assert one.next(100) is None
+    assert taken(one.next(2_000)) == "a"
+
+
+def test_a_verdict_that_prices_speak_against_is_blocked_in_a_fresh_view():
+    one = doubting(position("a", 90), at=90)
+    verdict = one.assess(position("a", 90))
+    assert one.doubted(verdict, one.view) == verdict
+
+    one.apply(sent(50), 0)
+
+    assert one.doubted(verdict, one.view).blockers == ("price_sources_disagree",)
+    healthy = replace(verdict, liquidatable=False)
+    assert one.doubted(healthy, one.view) == healthy
+    assert one.doubted(verdict, one.view, 1_011).blockers == ()

@@ -15,6 +15,7 @@ from liqctl.core.guards import (
     unprofitable,
 )
 from liqctl.core.health import Assessment
+from liqctl.core.price_terms import PriceTerms
 
 LIMITS = Limits(
     transaction_lamports=100,
@@ -22,8 +23,7 @@ LIMITS = Limits(
     day_lamports=5_000,
     balance_lamports_min=50,
     reward_min=7,
-    price_age_s_max=60,
-    price_confidence_bps_max=100,
+    prices=PriceTerms(age_s_max=60, confidence_bps_max=100),
 )
 RICH = Spending(balance_lamports=10_000, in_flight_lamports=0, hour_lamports=0, day_lamports=0)
 VERDICT = Assessment(

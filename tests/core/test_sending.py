@@ -25,12 +25,14 @@ from liqctl.core.intent import (
 from liqctl.core.sending import Phase, Rules, Sending, begin, resume, step
 from liqctl.core.sending_events import (
     Answered,
+    Ask,
     Claimed,
     Effect,
     End,
     Ended,
     EndIntent,
     Event,
+    Heard,
     LeaseLost,
     LedgerRead,
     Looked,
@@ -148,6 +150,50 @@ def test_a_trial_older_than_the_read_is_made_again_at_its_slot():
 
     _, effects = step(state, Tried(slot=101))
     assert effects == (Weigh(),)
+
+
+def estimated(slot: int = 101) -> ReadAfresh:
+    return ReadAfresh(slot=slot, generation=7, verdict=verdict(exact=False))
+
+
+@pytest.mark.parametrize("sends", [True, False])
+def test_an_estimate_is_acted_on_only_after_the_program_itself_has_said_yes(sends):
+    answers: list[Event] = [estimated(), Tried(slot=101)]
+    if sends:
+        answers.append(Claimed(claim=CLAIM))
+    state, effects = checked(Rules(sends=sends), *answers)
+    assert effects == (Ask(min_context_slot=101),)
+
+    # A node that answers from before the read is asked again.
+    state, effects = step(state, Heard(slot=100, liquidatable=True))
+    assert effects == (Ask(min_context_slot=101),)
+    _, effects = step(state, Heard(slot=101, liquidatable=True))
+    assert effects == (Weigh(),) if sends else reported(effects).stop.reason == "dry_run"
+
+
+@pytest.mark.parametrize(
+    ("said", "reason", "cause"),
+    [(False, "view_disagrees", Cause.HEALTHY), (None, "view_silent", Cause.ORACLE)],
+)
+def test_an_estimate_that_the_program_does_not_share_is_refused(said, reason, cause):
+    state, _ = checked(None, Claimed(claim=CLAIM), estimated(), Tried(slot=101))
+
+    state, effects = step(state, Heard(slot=101, liquidatable=said))
+
+    stop = reported(effects).stop
+    assert (stop.result, stop.reason, stop.cause) == (Result.REFUSED, reason, cause)
+    assert state.phase is Phase.OVER
+    assert Release() in effects
+
+
+def test_nobody_is_asked_about_an_estimate_that_stops_for_another_reason():
+    failed = Tried(slot=101, outcome=Outcome.PAUSED, text="x")
+    for answers in (
+        (Claimed(claim=CLAIM), failed, estimated()),
+        (Claimed(claim=None), Tried(slot=101), estimated()),
+    ):
+        state, _ = checked(None, *answers)
+        assert state.phase is Phase.OVER
 
 
 def test_what_ended_last_must_be_seen_before_the_position_is_judged_again():
@@ -345,7 +391,7 @@ class Driver:
         self.dice = dice
         self.sends_allowed = rules.sends
         self.recorded: Attempt | None = None
-        self.finalized = self.proven = False
+        self.finalized = self.proven = self.confirmed = self.exact = False
         self.signatures = 0
         self.reports: list[Report] = []
         self.intent = IntentState.NEW
@@ -390,6 +436,7 @@ class Driver:
             TakeClaim: lambda _: self.claimed(),
             ReadFresh: self.read,
             Simulate: lambda each: Tried(slot=self.slot(each), outcome=self.outcome()),
+            Ask: self.heard,
             Weigh: lambda _: self.weighed(),
             SignAndRecord: lambda _: self.signed(),
             Send: lambda _: self.sent(),
@@ -406,7 +453,12 @@ class Driver:
         found: Outcome | None = self.dice.choice([None, None, *Outcome])
         return found
 
-    def slot(self, effect: ReadFresh | Simulate) -> int:
+    def heard(self, effect: Ask) -> Heard:
+        said = self.dice.choice([True, True, False, None])
+        self.confirmed = said is True
+        return Heard(slot=self.slot(effect), liquidatable=said)
+
+    def slot(self, effect: ReadFresh | Simulate | Ask) -> int:
         return max(effect.min_context_slot, self.dice.randrange(95, 105))
 
     def claimed(self) -> Claimed:
@@ -414,7 +466,8 @@ class Driver:
         return Claimed(claim=self.dice.choice([claim, claim, None]))
 
     def read(self, effect: ReadFresh) -> ReadAfresh:
-        good = ReadAfresh(slot=self.slot(effect), generation=7, verdict=verdict())
+        self.exact = self.dice.random() < 0.5
+        good = ReadAfresh(slot=self.slot(effect), generation=7, verdict=verdict(exact=self.exact))
         return self.dice.choice([good, good, good, ReadAfresh(slot=good.slot, gone=True)])
 
     def weighed(self) -> Weighed:
@@ -456,7 +509,10 @@ class Driver:
     def check(self, effects: tuple[Effect, ...]) -> None:
         for effect in effects:
             match effect:
-                case TakeClaim() | SignAndRecord() | Send():
+                case SignAndRecord():
+                    assert self.sends_allowed
+                    assert self.exact or self.confirmed
+                case TakeClaim() | Send():
                     assert self.sends_allowed
                 case End():
                     assert self.state.attempt is not None

@@ -21,6 +21,7 @@ from liqctl.keeper.service import Keeper, Streams, Tuning
 from liqctl.keeper.storage import StoreThread
 from liqctl.localnet.rpc.answer import answer_bytes
 from liqctl.localnet.scenario import Scenario, ScenarioConfig, liquidator_key
+from liqctl.oracle.hermes_client import HermesClient
 from liqctl.ports import SystemClock, SystemRng
 from liqctl.store.open import open_store
 from liqctl.venues.registry import open_venue
@@ -106,15 +107,18 @@ class Stage:
         database: str = "k.db",
         key_file: Path | None = None,
         streams: Streams | None = None,
+        hermes: HermesClient | None = None,
         **tuning: Any,
     ) -> Keeper:
+        url = database if ":" in database else f"sqlite:{self.place / database}"
         context = Context(
             venue=open_venue("reference", self.scenario.addresses.program),
             chain=self.chain,
-            store=StoreThread(open_store(f"sqlite:{self.place / database}")),
+            store=StoreThread(open_store(url)),
             clock=SystemClock(),
             rng=SystemRng(),
             owner=f"keeper {len(self.contexts)}",
+            hermes=hermes,
         )
         self.contexts.append(context)
         signer = load_signer(str(key_file or self.key_file))

@@ -47,6 +47,37 @@ def test_small_prices_give_exactly_the_same_candidates_but_for_one_unit(changes)
         assert set(columns.crossed("sol", price)) <= near | set(plain.crossed("sol", price))
 
 
+@given(CHANGES, st.integers(1, 10**12))
+def test_both_books_count_the_same_positions_near_the_price(changes, price):
+    plain, columns = PlainBook(), ColumnBook()
+    for number, home, side, bound, remove in changes:
+        small = None if bound is None else bound % (2 * price) | 1
+        for book in (plain, columns):
+            book.remove(f"p{number}") if remove else book.put(f"p{number}", home, side, small)
+    distances = (0, 50, 2_000)
+    # A key is one step of a float nearer to the price, which below 2^52 is less than a unit.
+    assert columns.near("sol", price, distances) == plain.near("sol", price, distances)
+
+
+def test_near_counts_what_a_move_of_the_price_would_reach():
+    for book in (PlainBook(), ColumnBook()):
+        for name, side, bound in (
+            ("crossed", Side.LONG, 10_200),
+            ("long at 1 %", Side.LONG, 9_900),
+            ("long below it", Side.LONG, 9_890),
+            ("short at 2 %", Side.SHORT, 10_200),
+            ("short above it", Side.SHORT, 10_210),
+            ("no bound", Side.SHORT, None),
+        ):
+            book.put(name, "sol", side, bound)
+        book.put("other", "btc", Side.LONG, 10_000)
+        book.put("gone", "sol", Side.LONG, 10_000)
+        book.remove("gone")
+
+        assert book.near("sol", 10_000, (50, 100, 200, 1_000)) == [2, 3, 5, 6]
+        assert book.near("eth", 10_000, (50,)) == [0]
+
+
 def test_closest_is_ordered_by_distance_over_both_sides():
     for book in (PlainBook(), ColumnBook()):
         book.put("far", "sol", Side.LONG, 50)

@@ -99,7 +99,7 @@ async def test_a_keeper_killed_as_it_takes_a_drop_leaves_the_drop_behind(stage, 
     await keeper.recorder.flush()
     first = keeper.engine.queue.positions()[0]
     assert person.set_order(first, QueueOrder.DROP)
-    await keeper._apply_orders()
+    await keeper.orders.take()
 
     heir = stage.keeper(**QUICK)
     async with running(stage, heir):

@@ -108,7 +108,7 @@ async def test_a_jupiter_scan_finds_nothing_to_liquidate_and_lists_estimates(tmp
 
 async def test_a_watch_only_venue_gets_no_key_and_no_drafts(tmp_path):
     context = context_of(tmp_path, jupiter.VENUE, jupiter.world())
-    settings = Settings(venue="jupiter", keypair=str(tmp_path / "none.json"))
+    settings = Settings(venue=("jupiter",), keypair=str(tmp_path / "none.json"))
     session = Session(settings=settings, origins={}, screen=Screen(), yes=True)
 
     connection = Connection(

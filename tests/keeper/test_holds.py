@@ -4,9 +4,10 @@ from liqctl.chain.client import Chain
 from liqctl.core.breaker import BreakerRules
 from liqctl.core.events import Cause, OutcomeSeen, Result
 from liqctl.keeper.context import Context
-from liqctl.keeper.holds import Holds, write_switch
+from liqctl.keeper.holds import Holds
 from liqctl.keeper.storage import StoreThread
 from liqctl.ports import SystemRng
+from liqctl.store.switch import write_switch
 from liqctl.testing import FakeRpc, ManualClock, MemoryStore
 from liqctl.venues.registry import open_venue
 
@@ -70,6 +71,21 @@ async def test_a_signal_holds_until_a_later_resume(context):
     assert holds.reason() == "kill_switch_signal"
 
     write_switch(context.store.store, context.clock.unix_ms() + 1, stop=False)
+    await holds.look()
+    assert holds.reason() is None
+
+
+async def test_a_resume_written_before_the_signal_and_read_after_it_does_not_lift_it(context):
+    holds = Holds(context, RULES, None)
+    write_switch(context.store.store, 1, stop=True)
+    await holds.look()
+    write_switch(context.store.store, 2, stop=False)
+    holds.pull()
+
+    await holds.look()
+    assert holds.reason() == "kill_switch_signal"
+
+    write_switch(context.store.store, 3, stop=False)
     await holds.look()
     assert holds.reason() is None
 

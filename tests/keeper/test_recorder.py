@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from liqctl.core.engine import Engine
 from liqctl.core.events import Dequeued, FundMoved, Notice, OutcomeSeen, PriceMoved, Result
 from liqctl.core.insurance import InsuranceState
 from liqctl.errors import StoreBusy
+from liqctl.keeper.context import Context
+from liqctl.keeper.metrics import Vitals
 from liqctl.keeper.recorder import PENDING_MAX, Recorder
 from tests.keeper.stage import Stage, until
 
@@ -24,7 +27,11 @@ async def stage(tmp_path):
 @pytest.fixture
 async def recorder(stage):
     keeper = stage.keeper()
-    return Recorder(keeper._context, keeper.engine, dict)
+    return made(keeper._context, keeper.engine)
+
+
+def made(context: Context, engine: Engine) -> Recorder:
+    return Recorder(context, engine, lambda: "{}", Vitals(0))
 
 
 def removed(*positions: str) -> list[Notice]:
@@ -102,7 +109,7 @@ async def test_an_event_that_comes_while_a_full_buffer_is_written_pushes_out_no_
     stage, recorder, monkeypatch
 ):
     monkeypatch.setattr("liqctl.keeper.recorder.PENDING_MAX", 3)
-    small = Recorder(stage.contexts[0], recorder._engine, dict)
+    small = made(stage.contexts[0], recorder._engine)
     store = small._store.store
     append = store.append_event
     begun: list[int] = []
@@ -152,6 +159,22 @@ async def test_an_end_in_the_middle_of_a_write_neither_loses_nor_repeats(
     assert written(stage) == ["a", "b"]
 
 
+async def test_what_has_gathered_is_written_before_the_state_is_due(stage, recorder, monkeypatch):
+    monkeypatch.setattr("liqctl.keeper.recorder.FLUSH_S", 0.01)
+    recorder._stated_ns = 2**62
+    running = asyncio.create_task(recorder.run())
+    recorder.note(removed("a"))
+    await until(lambda: written(stage) == ["a"])
+    assert stage.rows("SELECT COUNT(*) FROM state") == [(0,)]
+
+    queue = recorder._engine.queue
+    queue.put("b", health=0.5, size=1, now_ms=1)
+    queue.take(1)
+    await until(lambda: written(stage) == ["a", "b"])
+    running.cancel()
+    await recorder.end(5)
+
+
 async def test_the_end_takes_no_longer_than_it_may(stage, recorder, monkeypatch):
     append = recorder._store.store.append_event
 
@@ -170,15 +193,49 @@ async def test_the_end_takes_no_longer_than_it_may(stage, recorder, monkeypatch)
 
 
 async def test_prices_make_at_most_one_event_a_second_but_a_refusal_always_does(stage, recorder):
-    def moved(price_e6: int, refusal: str | None = None) -> Notice:
-        return PriceMoved(market="m", symbol="SOL", price_e6=price_e6, slot=1, refusal=refusal)
-
     recorder.note([moved(1), moved(2), moved(0, "price_stale"), moved(3)])
     await recorder.flush()
 
+    assert prices(stage) == [(1, None), (None, "price_stale")]
+
+
+async def test_the_last_price_of_a_rush_is_told_when_its_second_is_over(
+    stage, recorder, monkeypatch
+):
+    recorder.note([moved(1), moved(2), moved(3)])
+    await recorder.flush()
+    assert prices(stage) == [(1, None)]
+
+    steady = recorder._context.steady
+    later_ms = steady.ms() + 1_000
+    monkeypatch.setattr(steady, "ms", lambda: later_ms)
+    await recorder.flush()
+    await recorder.flush()
+
+    assert prices(stage) == [(1, None), (3, None)]
+
+
+async def test_a_clock_that_is_set_back_holds_no_price_up(stage, recorder, monkeypatch):
+    recorder.note([moved(1)])
+    steady, clock = recorder._context.steady, recorder._clock
+    later_ms, earlier_ms = steady.ms() + 1_000, clock.unix_ms() - 3_600_000
+    monkeypatch.setattr(steady, "ms", lambda: later_ms)
+    monkeypatch.setattr(clock, "unix_ms", lambda: earlier_ms)
+    recorder.note([moved(2)])
+    await recorder.flush()
+
+    assert prices(stage) == [(1, None), (2, None)]
+
+
+def moved(price_e6: int, refusal: str | None = None) -> Notice:
+    return PriceMoved(market="m", symbol="SOL", price_e6=price_e6, slot=1, refusal=refusal)
+
+
+def prices(stage: Stage) -> list[tuple[int | None, str | None]]:
     rows = stage.rows("SELECT body_json FROM events WHERE kind = 'price_update' ORDER BY seq")
-    told = [(json.loads(body)["price"], json.loads(body)["refusal"]) for (body,) in rows]
-    assert told == [(1, None), (0, "price_stale")]
+    told = [json.loads(body) for (body,) in rows]
+    assert all(each["venue"] == "reference" and each["symbol"] == "SOL" for each in told)
+    return [(each["price"], each["refusal"]) for each in told]
 
 
 async def test_the_fund_is_told_when_it_changes_and_kept_at_every_interval(stage, recorder):

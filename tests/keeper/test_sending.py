@@ -11,6 +11,7 @@ from liqctl.core.events import Decision, OutcomeSeen, Result
 from liqctl.core.guards import Limits
 from liqctl.core.intent import AttemptState
 from liqctl.core.position import Position
+from liqctl.core.price_terms import PriceTerms
 from liqctl.errors import RpcRefused, RpcUnreachable
 from liqctl.keeper.executor import Execution
 from liqctl.keeper.service import Keeper
@@ -355,7 +356,7 @@ async def test_a_position_that_is_gone_or_healthy_by_the_fresh_read_is_not_sent(
         (Limits(transaction_lamports=1), "cost_over_transaction_cap"),
         (Limits(balance_lamports_min=10**12), "balance_too_low"),
         (Limits(reward_min=10**12), "reward_below_floor"),
-        (Limits(price_confidence_bps_max=1), "price_wider_than_own_limit"),
+        (Limits(prices=PriceTerms(confidence_bps_max=1)), "price_wider_than_own_limit"),
         (Limits(markets_denied=frozenset({"SOL"})), "market_denied"),
         (Limits(markets_allowed=frozenset({"BTC"})), "market_not_allowed"),
         (Limits(attempts_max=0), "attempts_spent"),

@@ -109,7 +109,7 @@ PARTS = [
     "settler.run",
     "_blockhash.run",
     "recorder.run",
-    "_take_orders",
+    "orders.run",
     "_sample_fund",
     "_decide",
     "executor.run",
@@ -205,7 +205,7 @@ async def test_without_a_commit_nothing_is_sent_and_it_goes_on_when_the_database
     working = store.record_attempt
     failures = []
 
-    def locked(*given):
+    def locked(*given, **_more):
         failures.append(given)
         raise StoreBusy
 
@@ -344,7 +344,7 @@ async def test_a_drop_survives_a_restart_and_a_retry_lifts_it(stage):
     first = keeper.engine.queue.entries()[0].position
     await keeper.recorder.flush()
     assert keeper._context.store.store.set_order(first, QueueOrder.DROP)
-    await keeper._apply_orders()
+    await keeper.orders.take()
     keeper.absorb()
     await keeper.recorder.flush()
 

@@ -7,8 +7,8 @@ import pytest
 
 from liqctl.core.guards import Limits
 from liqctl.errors import RpcRefused, RpcUnreachable, StoreError
+from liqctl.keeper.live import Live
 from liqctl.keeper.service import Keeper
-from liqctl.keeper.settle import Live
 from tests.keeper.stage import Stage, execute, next_decision, settle, signature_of, until
 
 NO_HISTORY, BUSY = -32011, 429

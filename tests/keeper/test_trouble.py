@@ -12,10 +12,10 @@ import pytest
 from liqctl.core.events import AccountsSeen, OutcomeSeen, Result
 from liqctl.core.guards import TOKEN_ACCOUNT_RENT_LAMPORTS, Limits
 from liqctl.errors import RpcMalformed, RpcUnreachable, StoreBusy, StoreError
-from liqctl.keeper.holds import write_switch
 from liqctl.keeper.late import fill_in
 from liqctl.keeper.service import Keeper
 from liqctl.store.open import open_store
+from liqctl.store.switch import write_switch
 from tests.keeper.stage import Stage, execute, next_decision, settle, until
 
 FEE_LAMPORTS = 205_000
@@ -358,7 +358,7 @@ async def test_the_kill_switch_is_seen_by_a_look_for_orders_that_fails(stage, mo
         write_switch(another, 1, stop=True)
 
     with pytest.raises(StoreError):
-        await keeper._apply_orders()
+        await keeper.orders.take()
 
     assert keeper.holds.reason() == "kill_switch_row"
 

@@ -1,11 +1,12 @@
 """A real HTTP server on this host that answers as Hermes does, or as a test has it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import cycle
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from liqctl.oracle.hermes_http import LATEST, STREAM
@@ -120,6 +121,26 @@ async def hermes() -> AsyncIterator[Server]:
         if tasks:
             await asyncio.wait(tasks)
         await listener.wait_closed()
+
+
+@contextmanager
+def hermes_beside() -> Iterator[Server]:
+    """Serve from a thread of its own, for programs that run in this one."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+
+    def done(work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, loop).result(10)
+
+    serving = hermes()
+    try:
+        yield done(serving.__aenter__())
+    finally:
+        done(serving.__aexit__(None, None, None))
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
 
 
 def _request(head: bytes) -> Request:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liqctl.core.price import PriceReading, PriceSource
+from liqctl.core.price import HERMES_OWNER, PriceReading, PriceSource
 from liqctl.errors import HermesMalformed
-from liqctl.oracle.hermes import HERMES_OWNER, Update, decode_update, feed_id_of, named_ids
+from liqctl.oracle.hermes import Update, decode_update, feed_id_of, named_ids
 from tests.oracle.hermes_bodies import BTC, SOL, body, entry
 
 ASKED = frozenset({SOL, BTC})

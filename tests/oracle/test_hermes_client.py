@@ -439,3 +439,22 @@ async def test_neither_key_nor_path_is_shown_or_logged(caplog):
     assert len(logs) == 2
     assert "SECRET" not in shown
     assert f"HermesClient(http://127.0.0.1:{server.port}/…)" in shown
+
+
+async def test_a_service_that_streams_nothing_but_answers_goes_on_being_asked():
+    async with service() as (server, client):
+        server.stream = refusing("503 Service Unavailable")
+
+        items = await stream_until(client, lambda _: client.counts.polls >= 2)
+
+        assert len(downs(items)) < len(items) - len(downs(items))
+        assert len(server.asked(LATEST)) > len(server.asked(STREAM))
+
+
+async def test_during_a_pause_that_a_service_asked_for_it_is_not_asked():
+    async with service() as (server, client):
+        server.stream = refusing("429 Too Many Requests", "retry-after: 50\r\n")
+
+        await stream_until(client, lambda items: len(downs(items)) >= 2)
+
+        assert client.counts.polls == 0

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from liqctl.core.guards import Limits
+from liqctl.sim.checks_decision import STATUS
 from liqctl.sim.evidence import Books, Decided, Duty, Ending, Evidence, Sent, Tried, Truth
 from liqctl.sim.journal import Journal, Move
 
@@ -118,7 +119,7 @@ def books(**changes: Any) -> Books:
             {"id": 2, "key": "key 2", "state": "OPEN"},
         ],
         liquidations=[liquidation("done")],
-        states={"keeper": (status(), 100_000)},
+        states={STATUS: (status(), 100_000)},
         indexes=frozenset({"attempt_one_live"}),
     )
     return replace(made, **changes)

@@ -7,6 +7,7 @@ import pytest
 
 from liqctl.core.guards import Limits
 from liqctl.sim.checkers import Violation, all_checkers, judge
+from liqctl.sim.checks_decision import STATUS
 from liqctl.sim.checks_progress import BROKEN, ENDED, KILLED
 from liqctl.sim.evidence import Books, Decided, Evidence, Switched
 from liqctl.sim.journal import Journal, Watch
@@ -338,7 +339,7 @@ def test_what_the_cluster_says_against_a_decision_is_found(wrong, code):
 
 @pytest.mark.parametrize("known", [1, 3])
 def test_a_keeper_that_holds_another_number_of_positions_is_found(known):
-    told = {"keeper": (status(coverage={"positions": known}), 100_000)}
+    told = {STATUS: (status(coverage={"positions": known}), 100_000)}
 
     assert codes(evidence(books(states=told))) == {"COVERAGE"}
 
@@ -379,9 +380,9 @@ def test_a_keeper_ends_in_time_and_never_with_a_bug(end, found):
     "states",
     [
         {},
-        {"keeper": (status(), 95_000)},
-        {"keeper": (status(check_age_ms=11_001), 100_000)},
-        {"keeper": (status(check_age_ms=None), 100_000)},
+        {STATUS: (status(), 95_000)},
+        {STATUS: (status(check_age_ms=11_001), 100_000)},
+        {STATUS: (status(check_age_ms=None), 100_000)},
     ],
 )
 def test_a_keeper_that_stands_still_is_found(states):

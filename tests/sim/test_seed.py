@@ -84,7 +84,7 @@ def test_a_lively_seed_lands_liquidations_and_breaks_no_promise():
 
 
 def test_a_store_that_forgets_attempts_is_found_out(monkeypatch):
-    monkeypatch.setattr(SqliteStore, "record_attempt", lambda *_: True)
+    monkeypatch.setattr(SqliteStore, "record_attempt", lambda *_, **__: True)
 
     assert "ORPHAN_SIG" in {one.code for one in run_swarm(LIVELY).violations}
 

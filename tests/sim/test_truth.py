@@ -17,7 +17,7 @@ from tests.sim.lively import LIVELY
 
 QUIET = replace(LIVELY, cluster=ClusterFaults(), market=MarketFaults(path="crash"))
 SLOTS_MAX = 600
-PUBLISHED_AT = 93
+PRICE_AT, CONFIDENCE_AT, PUBLISHED_AT = 73, 81, 93
 
 
 def stepped(stage: Stage, slots: int = 1) -> None:
@@ -112,6 +112,25 @@ def test_an_attempt_on_a_price_of_the_future_is_objected_to(ahead_s, objects):
         asked = [stage.bench.decided(attempt_on(stage, address), ()) for address in due]
 
         assert any("in the future" in one.oracle for one in asked) is objects
+
+
+def test_what_is_healthy_within_the_confidence_is_no_duty_and_an_attempt_on_it_is_objected_to():
+    with set_up(QUIET) as stage:
+        until_due(stage)
+        due = stage.bench.duties(100.0)[0].position
+        tip = stage.cluster.tip
+        for spec in stage.cluster.genesis.specs:
+            state = stage.cluster.account(spec.price_account)
+            assert state is not None
+            data = bytearray(state.data)
+            [price] = struct.unpack_from("<q", data, PRICE_AT)
+            struct.pack_into("<Q", data, CONFIDENCE_AT, price // 100)
+            stage.cluster.tree.put(tip, spec.price_account, replace(state, data=bytes(data)))
+
+        decided = stage.bench.decided(attempt_on(stage, due), ())
+
+        assert decided.healthy == "healthy at the owner's end of the confidence"
+        assert due not in {duty.position for duty in stage.bench.duties(100.0)}
 
 
 def test_a_duty_begins_when_the_position_became_liquidatable():

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from liqctl.cli.connect import check_version
 from liqctl.core.account import Gone, Refusal, Undecodable, VenueState
 from liqctl.core.health import Kind
 from liqctl.core.instruction import Failure, Outcome
 from liqctl.core.position import Market, Position, Side
 from liqctl.errors import LayoutError
+from liqctl.keeper.program_version import check_version
 from liqctl.keeper.supposing import Flip, flip
 from liqctl.ports import Venue
 from liqctl.venues.adrena_layout import ADRENA_IDL, CustodyRecord

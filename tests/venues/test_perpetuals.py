@@ -230,12 +230,12 @@ def test_the_verdict_in_a_view_is_what_the_program_answered(number):
 
     if expect["state"] is None:
         assert (found.liquidatable, found.unknown_reason) == (None, words[VECTORS[number]["kind"]])
-        assert VENUE.liquidation_price_e6(position, view, planted.now) is None
+        assert VENUE.reported_liquidation_price_e6(position, view, planted.now) is None
         return
     profit, loss = expect["pnl"]
     assert (found.liquidatable, found.blockers) == (expect["state"] == 1, ())
     assert found.equity == position.collateral + profit - loss
-    assert VENUE.liquidation_price_e6(position, view, planted.now) == expect["liq_price"]
+    assert VENUE.reported_liquidation_price_e6(position, view, planted.now) == expect["liq_price"]
     assert (found.kind is Kind.FULL) == (expect["state"] == 1)
 
 

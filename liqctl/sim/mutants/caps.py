@@ -4,13 +4,14 @@ from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 from liqctl.core import sending
-from liqctl.core.engine import Engine
+from liqctl.core.exclusions import Exclusions
 from liqctl.keeper import draft, executor, holds, settle
 from liqctl.sim import life
 from liqctl.sim.mutants.registry import Mutant, Part, Patches
 from liqctl.sim.mutants.worlds import world
 from liqctl.sim.planted import KEEPER_LAMPORTS
 from liqctl.sim.swarm import ClusterFaults, MarketFaults, OwnFaults
+from liqctl.store.sqlite import SqliteStore
 
 MICRO = 1_000_000
 
@@ -29,7 +30,13 @@ def _caps_in_memory(patches: Patches) -> None:
         return attempt
 
     recorded = patches.set(executor.Executor, "_record", record)
-    patches.set(executor, "_spent", total)
+    patches.set(executor, "spent", total)
+    _uncounted_at_commit(patches)
+
+
+def _uncounted_at_commit(patches: Patches) -> None:
+    """Let the store record whatever it is given: another layer would catch the mutant."""
+    patches.set(SqliteStore, "_demand_room", lambda *_: None)
 
 
 def _micro_lamports(patches: Patches) -> None:
@@ -71,7 +78,8 @@ def _since_start(patches: Patches) -> None:
         since_ms = started.setdefault(store, now_ms)
         return store.spent_lamports(since_ms), store.spent_lamports(since_ms)
 
-    patches.set(executor, "_spent", total)
+    patches.set(executor, "spent", total)
+    _uncounted_at_commit(patches)
 
 
 def _in_flight_is_free(patches: Patches) -> None:
@@ -94,7 +102,7 @@ def _row_ignored(patches: Patches) -> None:
 
 
 def _exclusion_ignored(patches: Patches) -> None:
-    patches.set(Engine, "_apply_exclusions", lambda *_: [])
+    patches.set(Exclusions, "become", lambda *_: [])
 
 
 def _wrong_unit(patches: Patches) -> None:

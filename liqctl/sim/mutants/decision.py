@@ -11,9 +11,9 @@ from liqctl.core.health import Assessment
 from liqctl.core.position import Market, Position
 from liqctl.core.price import PriceReading, PriceRules, refusal
 from liqctl.errors import RpcMalformed
-from liqctl.keeper import executor, feeds, reading
+from liqctl.keeper import doubting, executor, feeds, reading
 from liqctl.oracle.price_update import RECEIVER_CLASSIC as CLASSIC
-from liqctl.sim.mutants.judges import Judge, judged_by, no_trial, prices_taken_for
+from liqctl.sim.mutants.judges import Judge, judged_by, no_guard, no_trial, prices_taken_for
 from liqctl.sim.mutants.registry import Mutant, Part, Patches
 from liqctl.sim.mutants.worlds import World, world
 from liqctl.sim.swarm import MarketFaults, NodeFaults, OwnFaults
@@ -168,6 +168,15 @@ def _any_generation(patches: Patches) -> None:
     before = patches.set(sending, "objection", objection)
 
 
+def _any_confidence(patches: Patches) -> None:
+    """Liquidate although the position is healthy at the owner's end of the confidence."""
+
+    def guard(venue: Part, limits: Part, **more: Part) -> object:
+        return before(venue, limits, **{**more, "program_decides": True})
+
+    before = patches.set(doubting, "PriceGuard", guard)
+
+
 def _prices(**more: Part) -> World:
     return world(market=MarketFaults(**more))
 
@@ -175,10 +184,10 @@ def _prices(**more: Part) -> World:
 DECISION: tuple[Mutant, ...] = (
     Mutant(
         name="M42",
-        text="a price that is refused is replaced by the last good one; no trial",
+        text="a price that is refused is replaced by the last good one; no trial, no guard",
         caught_by=("ORACLE",),
         patch=judged_by(LastPrice),
-        unmask=no_trial,
+        unmask=no_guard,
         swarm=_prices(prices=("negative", "wrong_owner", "partial_verification", "exponent_flip")),
     ),
     Mutant(
@@ -190,10 +199,10 @@ DECISION: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="M44",
-        text="the confidence of a price is ignored; no trial",
+        text="the confidence of a price is ignored; no trial, no guard",
         caught_by=("ORACLE",),
         patch=prices_taken_for(_certain),
-        unmask=no_trial,
+        unmask=no_guard,
         swarm=_prices(prices=("wide",)),
     ),
     Mutant(
@@ -232,18 +241,18 @@ DECISION: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="M55",
-        text="the age of a price is told by the host's clock; no trial",
+        text="the age of a price is told by the host's clock; no trial, no guard",
         caught_by=("ORACLE", "STALE"),
         patch=judged_by(HostTime),
-        unmask=no_trial,
+        unmask=no_guard,
         swarm=world(market=MarketFaults(prices=("aged",)), own=OwnFaults(clock=6.0)),
     ),
     Mutant(
         name="M56",
-        text="an unknown verdict is taken for True; no trial",
+        text="an unknown verdict is taken for True; no trial, no guard",
         caught_by=("HEALTHY", "ORACLE"),
         patch=judged_by(Hasty),
-        unmask=no_trial,
+        unmask=no_guard,
         swarm=world(
             market=MarketFaults(prices=IMPOSTORS, traders=0.5), own=OwnFaults(kill_at_await=2.0)
         ),
@@ -259,17 +268,18 @@ DECISION: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="X44",
-        text="whoever publishes a price, and however well it is verified, it is used; no trial",
+        text="whoever publishes a price, and however well it is verified, it is used; no trial, no guard",
         caught_by=("ORACLE",),
         patch=prices_taken_for(_vouched_for),
-        unmask=no_trial,
+        unmask=no_guard,
         swarm=_prices(prices=("wrong_owner", "partial_verification")),
     ),
     Mutant(
         name="X55",
-        text="a price from the future is used; the program has no rule against it",
+        text="a price from the future is used, which no program refuses; no guard",
         caught_by=("ORACLE",),
         patch=judged_by(Prophet),
+        unmask=no_guard,
         swarm=_prices(prices=("future",)),
     ),
     Mutant(
@@ -279,5 +289,12 @@ DECISION: tuple[Mutant, ...] = (
         patch=_no_fresh_read,
         unmask=no_trial,
         swarm=world(market=MarketFaults(traders=0.5), node=NodeFaults(push=0.5)),
+    ),
+    Mutant(
+        name="X66",
+        text="a position is liquidated although its owner's end of the confidence keeps it healthy",
+        caught_by=("HEALTHY",),
+        patch=_any_confidence,
+        swarm=world(),
     ),
 )

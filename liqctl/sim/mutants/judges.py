@@ -8,6 +8,7 @@ from liqctl.core.account import Decoded, Seen
 from liqctl.core.health import Assessment
 from liqctl.core.position import Market, Position
 from liqctl.core.price import PriceReading
+from liqctl.core.price_guard import PriceGuard
 from liqctl.core.sending_events import Tried
 from liqctl.keeper import executor
 from liqctl.ports import Clock, Venue
@@ -109,3 +110,9 @@ def no_trial(patches: Patches) -> None:
         return Tried(slot=max(min_context_slot, work.decision.assessment.slot))
 
     patches.set(executor.Executor, "_simulate", simulate)
+
+
+def no_guard(patches: Patches) -> None:
+    """Ask neither our own terms for prices nor any trial: the judge's word alone counts."""
+    no_trial(patches)
+    patches.set(PriceGuard, "objection", lambda *_, **__: None)

@@ -3,7 +3,6 @@
 import sqlite3
 from collections.abc import Callable, Mapping
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from liqctl.keeper.executor import Executor
 from liqctl.sim import stage
 from liqctl.sim.mutants.registry import Patch, Patches
 from liqctl.store import sqlite
+from liqctl.store.sql.session import statements
 
 Part = Any
 """What a patched function of the product takes or gives: it is handed on as it came."""
@@ -127,7 +127,7 @@ def sql(*changes: tuple[str, str]) -> Patch:
 
 @cache
 def _changed(changes: tuple[tuple[str, str], ...]) -> object:
-    text = resources.files("liqctl.store").joinpath("queries.sql").read_text(encoding="utf-8")
+    text = statements("sqlite")
     for old, new in changes:
         invariant(old in text, f"no statement has {old!r}")
         text = text.replace(old, new)

@@ -14,7 +14,8 @@ from liqctl.core.sending import Sending, Stepped
 from liqctl.core.sending_events import Answered, LedgerRead, Looked, Proven
 from liqctl.errors import RpcError
 from liqctl.keeper.gate import Gate
-from liqctl.keeper.settle import Live, Settler
+from liqctl.keeper.live import Live
+from liqctl.keeper.settle import Settler
 from liqctl.keeper.storage import StoreThread
 from liqctl.sim.mutants.expiry import LATE, SLOWLY, believed, silence_is_expiry
 from liqctl.sim.mutants.layers import ONE_LIVE, Part, all_of, asked, closes_little, schema

@@ -1,0 +1,36 @@
+"""What the keepers of one process share: the liquidator's money, and the places in the air."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    busy: Callable[[], int]
+    in_flight_lamports: Callable[[], int]
+
+
+class Fleet:
+    """Counts over all keepers that joined; a keeper without company is a fleet of its own.
+
+    `committing` is held from the count of what is spent to the commit of the attempt, so that no
+    two of them spend the same lamports.
+    """
+
+    def __init__(self) -> None:
+        """Begin without any keeper."""
+        self.committing = asyncio.Lock()
+        self._members: list[_Member] = []
+
+    def join(self, busy: Callable[[], int], in_flight_lamports: Callable[[], int]) -> None:
+        """Count a keeper from now on: the places it takes, and what its attempts can still cost."""
+        self._members.append(_Member(busy, in_flight_lamports))
+
+    def busy(self) -> int:
+        """Return how many places in the air are taken."""
+        return sum(one.busy() for one in self._members)
+
+    def in_flight_lamports(self) -> int:
+        """Return the most that the live attempts of all keepers can still cost."""
+        return sum(one.in_flight_lamports() for one in self._members)

@@ -1,0 +1,74 @@
+"""What people order through the store while the keeper runs: the switch, single positions, exclusions."""
+
+from collections import Counter
+
+from liqctl.core.events import ExclusionsSeen, Ordered
+from liqctl.core.record import Exclusion, QueueRow
+from liqctl.errors import StoreError
+from liqctl.keeper.context import Context
+from liqctl.keeper.holds import Holds, Switch
+from liqctl.keeper.mailbox import Mailbox
+from liqctl.ports import Store
+
+LOOK_S = 0.5
+
+Found = tuple[int, list[QueueRow], list[Exclusion]]
+
+
+class Orders:
+    """Looks into the store twice a second; a look without anything new is one short query."""
+
+    def __init__(
+        self, context: Context, holds: Holds, mailbox: Mailbox, counts: Counter[str]
+    ) -> None:
+        """Tell switch and mailbox; a store that fails is counted as `store_errors`."""
+        self._context = context
+        self._holds = holds
+        self._mailbox = mailbox
+        self._counts = counts
+        self._version: int | None = None
+
+    async def run(self) -> None:
+        """Look again and again; a failing store is reported by the recorder."""
+        while True:
+            await self._context.clock.sleep(LOOK_S)
+            try:
+                await self.take()
+            except StoreError:
+                self._counts["store_errors"] += 1
+
+    async def take(self) -> None:
+        """Do what others wrote since the last look; the kill switch counts whatever else fails.
+
+        Raises:
+            StoreError: the store cannot be read; what was known stays.
+        """
+        store, venue = self._context.store, self._context.venue.id
+        now_ms = self._context.clock.unix_ms()
+        switch, orders = await store.run(
+            _look, store.store, self._holds, venue, self._version, now_ms
+        )
+        self._holds.note(switch)
+        if isinstance(orders, StoreError):
+            raise orders
+        if orders is None:
+            return
+        self._version, rows, exclusions = orders
+        for row in rows:
+            if row.order is not None:
+                self._mailbox.put(Ordered(position=row.position, order=row.order))
+        self._mailbox.put(ExclusionsSeen(exclusions=tuple(exclusions)))
+
+
+def _look(
+    store: Store, holds: Holds, venue: str, known_version: int | None, now_ms: int
+) -> tuple[Switch, Found | StoreError | None]:
+    """Return the switch, and the orders unless nobody has written since that version."""
+    switch = holds.read(store)
+    try:
+        version = store.version()
+        if version == known_version:
+            return switch, None
+        return switch, (version, store.take_orders(now_ms, venue), store.exclusions())
+    except StoreError as error:
+        return switch, error
