@@ -34,9 +34,12 @@ PARTS = {
     "sim": "simulated seeds",
     "mutants": "faulty variants of the keeper, each to be found out",
     "kills": "SIGKILLs of the running program",
+    "contention": "intents that four processes fought for, killed and stopped, while PostgreSQL crashed",
     "power": "losses of power, on a modelled disk",
     "io": "an error at the N-th operation of the disk, for every N",
     "fuzz": "spoiled inputs to every decoder",
+    "api": "requests made of the API's own description, valid and not",
+    "differential": "cases in which Python and the program judged and paid alike",
     "canary": "rounds of the search for secrets through every artefact",
     "daemon": "seconds of the daemon on an embedded chain of 2,000 positions",
 }

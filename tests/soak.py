@@ -24,6 +24,7 @@ from liqctl.sim.mutants import MUTANTS
 from liqctl.sim.mutants.hunt import hunt
 from liqctl.sim.report import Run
 from liqctl.sim.seed import run_seed
+from tests.crash.contention import contend_on_postgres, contend_on_sqlite
 from tests.crash.io_errors import fail_everywhere
 from tests.crash.kill_loop import kill_again_and_again
 from tests.crash.power import lose_power
@@ -31,11 +32,15 @@ from tests.crash.vfs import Unreachable
 from tests.crash.workload import CHECKPOINT_PAGES
 from tests.fuzz.run import fuzz
 from tests.fuzz.targets import RAISING, TARGETS
+from tests.venues.differential import Disagreement, compare
 
 Figures = dict[str, object]
 VIOLATIONS_SHOWN = 20
 SEEDS_A_BATCH = 25
 MUTANT_SEEDS = 1_000
+CASES_A_BATCH = 10_000
+REQUESTS_A_BATCH = 2_000
+CONTENTION_S = 60
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,6 +70,12 @@ def kills(seed: int) -> Batch:
     return Batch(cycles=found.cycles, violations=found.violations, counts=found.counts)
 
 
+def contended(seed: int) -> Batch:
+    contend = contend_on_sqlite if seed % 4 == 3 else contend_on_postgres
+    found = contend(seed, CONTENTION_S)
+    return Batch(cycles=found.cycles, violations=found.violations, counts=found.counts)
+
+
 def power(seed: int) -> Batch:
     # Every tenth workload lets the log grow as long as the product does.
     calls, pages = (1_500, 1_000) if seed % 10 == 9 else (400, CHECKPOINT_PAGES)
@@ -82,6 +93,24 @@ def spoiled(seed: int) -> Batch:
     found = fuzz(250_000, seed, names=names)
     counts = Counter({"refused": found.refused.total()})
     return Batch(cycles=found.inputs.total(), violations=found.failures, counts=counts)
+
+
+def differential(seed: int) -> Batch:
+    try:
+        endings = compare(f"soak {seed}", CASES_A_BATCH)
+    except Disagreement as error:
+        return Batch(cycles=CASES_A_BATCH, violations=[str(error)])
+    return Batch(
+        cycles=CASES_A_BATCH, counts=Counter({f"ended_{k}": n for k, n in endings.items()})
+    )
+
+
+def requests(seed: int) -> Batch:
+    from tests.server.api_fuzz import fuzz as ask
+
+    found = ask(seed, REQUESTS_A_BATCH)
+    statuses = Counter({f"answered_{status}": n for status, n in found.statuses.items()})
+    return Batch(cycles=found.cases, violations=found.violations, counts=statuses)
 
 
 def simulated(batch: int) -> Batch:
@@ -144,11 +173,14 @@ PARTS = {
         batches=lambda _: iter([partial(mutated, name) for name in MUTANTS]),
     ),
     "kills": Part(target=1_000, share=17, batches=partial(_seeded, kills)),
+    "contention": Part(target=50_000, share=8, batches=partial(_seeded, contended)),
     "power": Part(target=20_000, share=4, batches=partial(_seeded, power)),
     "io": Part(
         target=math.inf, share=3, batches=lambda seed: islice(_seeded(disk_errors, seed), 6)
     ),
     "fuzz": Part(target=20_000_000, share=11, batches=partial(_seeded, spoiled)),
+    "differential": Part(target=2_000_000, share=7, batches=partial(_seeded, differential)),
+    "api": Part(target=100_000, share=12, batches=partial(_seeded, requests)),
     "canary": Part(target=3, share=2, batches=lambda _: iter([partial(canaries, 3)])),
     "daemon": Part(target=300, share=5, batches=lambda _: iter([partial(daemon, 300)])),
 }

@@ -1,11 +1,22 @@
 import base64
 import json
 import re
+import shlex
+import shutil
 import subprocess
 import sys
+from configparser import RawConfigParser
 from pathlib import Path
 
+import pytest
 from solders.keypair import Keypair
+
+from liqctl.config import Files, load
+from liqctl.core.guards import (
+    SETUP_ACCOUNTS_MAX,
+    SIGNATURE_FEE_LAMPORTS,
+    TOKEN_ACCOUNT_RENT_LAMPORTS,
+)
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -63,3 +74,65 @@ def test_the_signer_example_says_who_it_is_signs_and_ends_with_its_input(tmp_pat
         {"id": 1, "signature": str(key.sign_message(message))},
         {"id": 2, "error": "this is no transaction"},
     ]
+
+
+ANALYZE = shutil.which("systemd-analyze")
+UNITS = sorted(EXAMPLES.glob("*.service"))
+
+
+def test_the_settings_example_is_taken_and_its_hour_is_what_its_comment_says():
+    file = EXAMPLES / "liqctl.toml"
+    loaded = load({}, {}, Files(env_file=None, own=(file,), solana=Path("/nonexistent")))
+    settings = loaded.settings
+
+    cost = settings.priority_fee_lamports + SIGNATURE_FEE_LAMPORTS
+    dearest = cost + SETUP_ACCOUNTS_MAX * TOKEN_ACCOUNT_RENT_LAMPORTS
+    assert settings.spend_hour_lamports // cost == 24
+    assert (settings.spend_hour_lamports - dearest) // cost == 3
+    assert (settings.max_in_flight, settings.shadow_rate) == (1, 0.1)
+    assert "24 transactions" in file.read_text()
+
+
+def unit(path: Path) -> tuple[list[str], dict[str, str]]:
+    """Return the command of a unit and its other settings; of those that come twice, the last."""
+    parser = RawConfigParser(strict=False)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read(path)
+    service = dict(parser["Service"])
+    return shlex.split(service.pop("ExecStart")), service
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
+def test_a_unit_runs_a_command_that_understands_its_options(path):
+    (program, command, *options), service = unit(path)
+    known = subprocess.run(
+        [sys.executable, "-m", "liqctl", command, "--help"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout
+
+    assert program == "/opt/liqctl/bin/liqctl"
+    assert {word for word in options if word.startswith("-")} <= set(
+        re.findall(r"--[a-z-]+", known)
+    )
+    assert service["RestartPreventExitStatus"] == "2"
+    assert int(service["TimeoutStopSec"]) > 10
+
+
+@pytest.mark.skipif(ANALYZE is None, reason="it is systemd's own check")
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.name)
+def test_systemd_understands_a_unit(path, tmp_path):
+    copy = tmp_path / path.name
+    copy.write_text(path.read_text().replace("/opt/liqctl/bin/liqctl", sys.executable))
+
+    done = subprocess.run(
+        [str(ANALYZE), "verify", "--man=no", str(copy)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")

@@ -19,10 +19,11 @@ COMMANDS = {
     "explain": ("liqctl.cli.explain", "Show everything behind the verdict on one position."),
     "queue": ("liqctl.cli.queue", "Show what waits, is in flight or is quarantined, and why."),
     "insurance": ("liqctl.cli.insurance", "Show the insurance fund and what it covers."),
-    "serve": ("liqctl.cli.serve", "Serve the REST and WebSocket API."),
+    "serve": ("liqctl.cli.serve", "Serve the API, its events and the dashboard from the database."),
     "localnet": ("liqctl.cli.localnet", "Run an embedded chain with markets and traders."),
     "config": ("liqctl.cli.config", "Show the settings and where they come from."),
-    "history": ("liqctl.cli.history", "Show past liquidations and failures."),
+    "history": ("liqctl.cli.history", "Show past liquidations, failures and attempts."),
+    "alerts": ("liqctl.cli.alerts", "Show alerts, and test the channels that they go to."),
     "doctor": (
         "liqctl.cli.doctor",
         "Check endpoints, program, key and database before real money.",

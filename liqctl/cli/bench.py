@@ -21,6 +21,7 @@ app = command_app()
 PRICE = 150_000_000
 ROUNDS = 15
 MAINTENANCE_BPS = 50
+RIVAL_SHARE = 50
 CALM = PRICE + 10_000
 
 
@@ -95,7 +96,20 @@ def _figures(n: int) -> Iterator[Figure]:
     )
     yield _decoding(min(n, 2_000))
     yield _columns(min(n, 10_000))
+    yield _scan(n)
     yield from _recording()
+    yield _serving()
+    yield from _streaming()
+
+
+def _scan(n: int) -> Figure:
+    """Return what a scan of n perpetuals positions takes, beside a mere decoding of some."""
+    from liqctl.cli.bench_scan import scans  # noqa: PLC0415 - 300 ms, not for --help
+
+    rival_n = max(1, n // RIVAL_SHARE)
+    scan, general = scans(n, rival_n)
+    label = f"the general IDL coder, only decoding {rival_n:,} of them"
+    return _compare("scan perpetuals positions", (n, 0), scan, (label, general), rounds=3)
 
 
 def _recording() -> Iterator[Figure]:
@@ -117,11 +131,64 @@ def _recording() -> Iterator[Figure]:
         )
 
 
+def _serving() -> Figure:
+    """Return what a page of 100 liquidations costs when the API is asked without a pause."""
+    from liqctl.cli.bench_server import REQUESTS, ROWS, page_us  # noqa: PLC0415 - not for --help
+
+    ours, bare = page_us(Path())
+    return Figure(
+        name="page of liquidations over HTTP",
+        n=REQUESTS,
+        k=ROWS,
+        value=ours,
+        unit="us",
+        baseline=bare,
+        baseline_name="bare Starlette and msgspec",
+        ratio=bare / ours,
+    )
+
+
+def _streaming() -> Iterator[Figure]:
+    """Yield how long a thousand clients wait for one another, and one client for an event."""
+    from liqctl.cli import bench_websocket as stream  # noqa: PLC0415 - not for --help
+
+    found = stream.streamed(Path(), stream.CLIENTS, stream.ROUNDS, stream.EVENTS)
+    ours = found.spread_us[stream.NUDGED]
+    for kind, rival in (
+        (stream.BARE, "Starlette with a queue for each client"),
+        (stream.BROADCAST, "the broadcast of the package websockets"),
+    ):
+        yield Figure(
+            name="first to last of WebSocket clients",
+            n=stream.CLIENTS,
+            k=1,
+            value=ours,
+            unit="us",
+            baseline=found.spread_us[kind],
+            baseline_name=rival,
+            ratio=found.spread_us[kind] / ours,
+        )
+    for kind, times in found.latency_us.items():
+        how, promised_us = stream.PROMISED[kind]
+        for name, share in (("p50", 0.5), ("p99", 0.99)):
+            value = float(times[int(share * len(times))])
+            yield Figure(
+                name=f"record to client, {how}, {name}",
+                n=len(times),
+                k=1,
+                value=value,
+                unit="us",
+                baseline=promised_us,
+                baseline_name="what is promised",
+                ratio=promised_us / value,
+            )
+
+
 def _compare(
     name: str,
     size: tuple[int, int],
-    ours: Callable[[], None],
-    rival: tuple[str, Callable[[], None]],
+    ours: Callable[[], object],
+    rival: tuple[str, Callable[[], object]],
     *,
     rounds: int = ROUNDS,
 ) -> Figure:

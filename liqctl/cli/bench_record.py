@@ -32,9 +32,9 @@ def recording_us(place: Path) -> tuple[list[int], list[int]]:
     ):
         for number in range(COMMITS):
             for store, times in ((ours, durable), (rival, loose)):
-                claim = _claim(store, number)
+                claim = bench_claim(store, number)
                 started_ns = clock.monotonic_ns()
-                store.record_attempt(claim, _attempt(claim, number), 1)
+                store.record_attempt(claim, bench_attempt(claim, number), 1)
                 times.append((clock.monotonic_ns() - started_ns) // 1_000)
     return sorted(durable), sorted(loose)
 
@@ -61,7 +61,7 @@ def _opened(file: Path, *, durable: bool) -> "Iterator[Store]":
         store.close()
 
 
-def _claim(store: "Store", number: int) -> "Claim":
+def bench_claim(store: "Store", number: int) -> "Claim":
     """Return the claim, which the executor takes beside its reads: it is not part of the figure."""
     from liqctl.core.intent import IntentRequest  # noqa: PLC0415 - with the core only
     from liqctl.errors import present  # noqa: PLC0415 - with the core only
@@ -77,7 +77,8 @@ def _claim(store: "Store", number: int) -> "Claim":
     return present(store.claim(request, "bench", 0, LEASE_MS), "a new intent is leased")
 
 
-def _attempt(claim: "Claim", number: int) -> "Attempt":
+def bench_attempt(claim: "Claim", number: int) -> "Attempt":
+    """Return an attempt as large as a real one."""
     from liqctl.core.intent import Attempt  # noqa: PLC0415 - with the core only
 
     return Attempt(

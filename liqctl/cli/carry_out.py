@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
 from liqctl.cli.arithmetic import PRICE_DIGITS, SIZE_DIGITS, size_digits
-from liqctl.cli.reasons import explained
+from liqctl.cli.reasons import explained, only_rent
 from liqctl.cli.render import decimal, quote
 from liqctl.core.account import Seen
 from liqctl.core.events import Decision, OutcomeSeen, Result
@@ -16,8 +16,8 @@ from liqctl.core.position import Position
 from liqctl.core.price import PriceRefusal
 from liqctl.core.record import Liquidation
 from liqctl.errors import GuardError, LiqctlError, PriceError, TransactionError
+from liqctl.keeper.live import Live
 from liqctl.keeper.service import Keeper
-from liqctl.keeper.settle import Live
 from liqctl.keeper.storage import StoreThread
 from liqctl.ports import SystemClock
 
@@ -38,6 +38,7 @@ class Finish:
     """How a decision ended, in words and for scripts; the figures are those of the chain.
 
     `kind` to `bad_debt` are None unless it landed: size in the venue's unit, money in 1e-6 quote.
+    `returns_lamports` is what the program would have paid beside a reward, where it was asked.
     """
 
     position: str
@@ -51,12 +52,15 @@ class Finish:
     reward: int | None = None
     bad_debt: int | None = None
     size_digits: int = SIZE_DIGITS
+    returns_lamports: int | None = None
 
     @property
     def text(self) -> str:
         """One line for a person."""
         told = TEXTS[self.result]
-        if self.result in {Result.REFUSED, Result.FAILED}:
+        if self.reason == "rent_below_cost" and self.returns_lamports is not None:
+            told = f"{told}: the program {only_rent(self.returns_lamports)}, below what it costs"
+        elif self.result in {Result.REFUSED, Result.FAILED}:
             told = f"{told}: {explained(self.reason)}"
         elif self.closed_size is not None and self.price_e6 is not None:
             told = (
@@ -136,7 +140,9 @@ async def carry_out(
     decision = Decision(position=position, assessment=assessment, tick_ns=0, tries=0)
     execution = await keeper.executor.run(decision, view, max_size=max_size)
     if execution.live is None:
-        return _finish(execution.outcome, decision, None)
+        trial = execution.trial
+        returns = None if trial is None else trial.draft.plan.returns_lamports
+        return replace(_finish(execution.outcome, decision, None), returns_lamports=returns)
     live = execution.live
     await _until_ended(keeper, live)
     rows = await store.run(store.store.recent_liquidations, position=position.address)

@@ -32,11 +32,15 @@ def show(session: Session, origin: Origin = False) -> None:
         session.screen.json(values)
     else:
         columns = ("setting", "value", "origin") if origin else ("setting", "value")
-        rows = [
-            (n, "-" if v is None else v, session.origins[n])[: len(columns)]
-            for n, v in values.items()
-        ]
+        rows = [(n, _cell(v), session.origins[n])[: len(columns)] for n, v in values.items()]
         session.screen.table(columns, rows)
+
+
+def _cell(value: object) -> object:
+    """Return a value as a person reads it: a list with commas, nothing as a dash."""
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "-"
+    return "-" if value is None else value
 
 
 def _shown(value: object) -> object:

@@ -1,7 +1,7 @@
 """From settings to the objects that commands call: chain, venue, store, key, keeper."""
 
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +15,10 @@ from liqctl.chain.pool import Pool, PoolLimits
 from liqctl.chain.rpc import HttpRpc
 from liqctl.chain.stream import Subscriptions
 from liqctl.chain.wallet import WatchOnly
+from liqctl.cli.hermes import hermes_of
 from liqctl.cli.options import Session
-from liqctl.config import Settings
-from liqctl.core.account import Gone, Undecodable
+from liqctl.cli.programs import venue_at, venue_of, venues_of
+from liqctl.config import MarketSettings, Settings
 from liqctl.core.breaker import BreakerRules
 from liqctl.core.guards import (
     SETUP_ACCOUNTS_MAX,
@@ -25,20 +26,26 @@ from liqctl.core.guards import (
     TOKEN_ACCOUNT_RENT_LAMPORTS,
     Limits,
 )
-from liqctl.errors import LayoutError, RpcError, RpcRefused, RpcUnreachable, SettingsError
+from liqctl.core.price_terms import PriceTerms
+from liqctl.errors import (
+    LayoutError,
+    LiqctlError,
+    RpcError,
+    RpcRefused,
+    RpcUnreachable,
+    SettingsError,
+)
 from liqctl.keeper.context import Context
-from liqctl.keeper.decode import decode
 from liqctl.keeper.draft import Fees
 from liqctl.keeper.feeds import Intervals
+from liqctl.keeper.fleet import Fleet
 from liqctl.keeper.gate import Gate
 from liqctl.keeper.holds import STOP_FILE
+from liqctl.keeper.program_version import check_version
 from liqctl.keeper.service import Keeper, Streams, Tuning
 from liqctl.keeper.storage import StoreThread
 from liqctl.ports import Clock, Rng, Signer, Store, SystemClock, SystemRng, Venue
-from liqctl.venues.confirming import DemandsAccounts, facts_for
-from liqctl.venues.idl import Idl
-from liqctl.venues.mapping import VenueMap, read_mapping
-from liqctl.venues.registry import open_mapped, open_venue
+from liqctl.venues.confirming import facts_for
 
 QUEUE_OF_ONE_PASS = 10_000_000
 
@@ -62,79 +69,64 @@ class Connection:
 
 @asynccontextmanager
 async def connected(settings: Settings) -> AsyncIterator[Connection]:
-    """Open the RPC endpoints and check that one answers and has the program.
+    """Open the RPC endpoints for the only venue of the settings; see `connected_all`.
+
+    Raises:
+        SettingsError: the settings name several venues, besides what `connected_all` raises.
+    """
+    venue_of(settings)
+    async with connected_all(settings) as connections:
+        yield connections[0]
+
+
+@asynccontextmanager
+async def connected_all(settings: Settings) -> AsyncIterator[tuple[Connection, ...]]:
+    """Open the RPC endpoints once for all venues, and check that one answers and has the programs.
 
     Raises:
         RpcError: none answers; what the first said.
-        SettingsError: two belong to different clusters, the program is not there or is none.
-        LayoutError: the program is of another version than its venue.
+        SettingsError: two belong to different clusters; a program is not there, is none, or is of
+            another version than its venue.
     """
-    clock = SystemClock()
+    clock, venues = SystemClock(), venues_of(settings)
     async with pool_of(settings, clock, SystemRng()) as rpc:
         chain = Chain(rpc, Commitment(settings.commitment))
-        venue = venue_of(settings)
         try:
             genesis = await rpc.one_genesis()
         except RpcError as error:
             raise _advised(error) from error
-        await _check_program(chain, venue, rpc.shown_url)
-        await check_version(chain, venue)
-        yield Connection(
-            settings=settings, venue=venue, chain=chain, rpc=rpc, clock=clock, genesis=genesis
+        for venue in venues:
+            await _check_program(chain, venue, rpc.shown_url)
+            try:
+                await check_version(chain, venue)
+            except LayoutError as error:
+                raise SettingsError(str(error)) from error
+        yield tuple(
+            Connection(
+                settings=settings, venue=venue, chain=chain, rpc=rpc, clock=clock, genesis=genesis
+            )
+            for venue in venues
         )
 
 
-def venue_of(settings: Settings) -> Venue:
-    """Return the venue of the settings: a user's own where an IDL and a mapping are named.
+async def connection_of(connections: Sequence[Connection], pubkey: str) -> Connection:
+    """Return the connection to the venue whose program owns an account; a single one unasked.
 
     Raises:
-        SettingsError: a file cannot be read or used, or the program id is missing or no key.
+        LiqctlError: there is no account.
+        LayoutError: it belongs to none of the programs.
+        RpcError: the node did not answer.
     """
-    mapped = mapping_of(settings)
-    if mapped is None:
-        return open_venue(settings.venue, settings.program_id)
-    return open_mapped(mapped, settings.program_id)
-
-
-def mapping_of(settings: Settings) -> VenueMap | None:
-    """Return the mapping of the user's own program, or None where none is named.
-
-    Raises:
-        SettingsError: only one of IDL and mapping is named, or a file cannot be read or used.
-    """
-    if settings.idl is None and settings.mapping is None:
-        return None
-    if settings.idl is None or settings.mapping is None:
-        raise SettingsError(
-            "--idl and --mapping belong together; `liqctl venues init --idl FILE` writes a mapping"
+    if len(connections) == 1:
+        return connections[0]
+    account = (await connections[0].chain.accounts([pubkey])).by_address[pubkey]
+    if account is None:
+        raise LiqctlError(
+            f"no account at {pubkey}: it never was, or the position is closed already; "
+            f"`liqctl history --position {pubkey}` shows what this database knows of it"
         )
-    idl = read_idl(settings.idl)
-    return read_mapping(settings.mapping, read_file(settings.mapping), idl)
-
-
-def read_idl(path: str) -> Idl:
-    """Return the interface that a file describes.
-
-    Raises:
-        SettingsError: the file cannot be read, or is no IDL.
-    """
-    try:
-        return Idl.parse(read_file(path))
-    except LayoutError as error:
-        raise SettingsError(f"{path} is no IDL that can be used: {error}") from error
-
-
-def read_file(path: str) -> str:
-    """Return the text of a file.
-
-    Raises:
-        SettingsError: it cannot be read.
-    """
-    try:
-        return Path(path).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError, RuntimeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise SettingsError(f"cannot read {path}: {reason}") from error
+    venue = venue_at(account.owner, pubkey, [each.venue for each in connections])
+    return next(each for each in connections if each.venue is venue)
 
 
 def pool_of(settings: Settings, clock: Clock, rng: Rng) -> Pool:
@@ -181,42 +173,25 @@ async def _check_program(chain: Chain, venue: Venue, url: str) -> None:
         )
 
 
-async def check_version(chain: Chain, venue: Venue) -> None:
-    """Refuse a program of another version than the venue was written for, where it can tell.
-
-    Raises:
-        LayoutError: which account is not as it should be.
-    """
-    if not isinstance(venue, DemandsAccounts):
-        return
-    answer = await chain.accounts(venue.demanded())
-    for address, account in answer.by_address.items():
-        value = decode(venue, address, account, answer.slot).value
-        if isinstance(value, Undecodable | Gone):
-            what = value.detail if isinstance(value, Undecodable) else "there is none"
-            raise LayoutError(
-                f"the program {venue.program_id} is of another version than the {venue.id} venue "
-                f"was written for: account {address}, {what}; look for a newer liqctl"
-            )
-
-
 @asynccontextmanager
 async def signer_of(
-    session: Session, connection: Connection, *, wanted: bool = True, ask: bool = True
+    session: Session, *connections: Connection, wanted: bool = True, ask: bool = True
 ) -> AsyncIterator[Signer | None]:
     """Yield the liquidator's signer, after asking where the money is real unless told not to.
 
-    A dry run, a command that wants none, and a venue that can only be watched get None and touch
+    A dry run, a command that wants none, and venues that can only be watched get None and touch
     no key.
 
     Raises:
         SettingsError: the key cannot be used, or it is only a public key.
         GuardError: mainnet-beta without a yes.
     """
-    reason = facts_for(connection.venue).why_not
-    if wanted and reason is not None:
-        session.screen.note(f"{connection.venue.id} can only be watched: {reason}")
-    if session.dry_run or not wanted or reason is not None:
+    reasons = {each.venue.id: facts_for(each.venue).why_not for each in connections}
+    watched = {venue: reason for venue, reason in reasons.items() if reason is not None}
+    if wanted:
+        for venue, reason in watched.items():
+            session.screen.note(f"{venue} can only be watched: {reason}")
+    if session.dry_run or not wanted or len(watched) == len(reasons):
         yield None
         return
     async with opened_signer(session.settings.keypair) as signer:
@@ -225,7 +200,7 @@ async def signer_of(
                 f"{signer.address} is a public key and cannot sign; name a key file with --keypair "
                 "or use --dry-run"
             )
-        if ask and connection.is_mainnet:
+        if ask and connections[0].is_mainnet:
             confirm(session, f"Send transactions on mainnet-beta with {signer.address}?")
         yield signer
 
@@ -253,20 +228,39 @@ async def kept(connection: Connection, store: Store) -> AsyncIterator[Context]:
     """Open the context of a keeper around a store, which is closed at the end.
 
     Raises:
-        SettingsError: the store belongs to another cluster or program.
+        SettingsError: the store belongs to another cluster.
     """
-    thread = StoreThread(store)
+    async with kept_all([connection], store) as contexts:
+        yield contexts[0]
+
+
+@asynccontextmanager
+async def kept_all(
+    connections: Sequence[Connection], store: Store
+) -> AsyncIterator[tuple[Context, ...]]:
+    """Open a context for each connection around one store, which is closed at the end.
+
+    Raises:
+        SettingsError: the store belongs to another cluster, or Hermes cannot be used as it is set.
+    """
+    thread, rng, first = StoreThread(store), SystemRng(), connections[0]
     try:
-        await _check_home(connection, thread)
-        rng = SystemRng()
-        yield Context(
-            venue=connection.venue,
-            chain=connection.chain,
-            store=thread,
-            clock=connection.clock,
-            rng=rng,
-            owner=rng.token(16),
-        )
+        await _check_home(first, thread)
+        owner, fleet = rng.token(16), Fleet()
+        async with hermes_of(first.settings, first.clock, rng) as hermes:
+            yield tuple(
+                Context(
+                    venue=connection.venue,
+                    chain=connection.chain,
+                    store=thread,
+                    clock=connection.clock,
+                    rng=rng,
+                    owner=owner,
+                    fleet=fleet,
+                    hermes=hermes,
+                )
+                for connection in connections
+            )
     finally:
         await thread.close()
 
@@ -293,44 +287,88 @@ def keeper_of(
     liquidator: str | None = None,
     streams: bool = True,
 ) -> Keeper:
-    """Return a wired keeper; without a signer it has no gate and can send nothing.
+    """Return a wired keeper of one venue; see `keepers_of`."""
+    [keeper] = keepers_of(
+        [context], settings, signer=signer, liquidator=liquidator, streams=streams
+    )
+    return keeper
 
-    Without streams it is for one pass, whose queue holds everything that is found. On a venue
+
+def keepers_of(
+    contexts: Sequence[Context],
+    settings: Settings,
+    *,
+    signer: Signer | None,
+    liquidator: str | None = None,
+    streams: bool = True,
+) -> tuple[Keeper, ...]:
+    """Return a wired keeper for each venue; they share one gate, and without a signer have none.
+
+    Without streams they are for one pass, whose queue holds everything that is found. On a venue
     that can only be watched nothing is drafted for any liquidator.
     """
-    if facts_for(context.venue).why_not is not None:
-        signer = liquidator = None
-    rng, tuning = context.rng, tuning_of(settings)
-    urls = settings.ws_urls
-    level = Commitment(settings.commitment)
-    both = (
-        Streams(
-            prices=Subscriptions(urls, context.clock, rng, commitment=level),
-            accounts=Subscriptions(urls, context.clock, rng, commitment=level),
-        )
-        if streams
-        else None
-    )
-    gate = None
+    gate, tuning = None, tuning_of(settings)
     if signer is not None:
-        sends = settings.max_sends_per_s
-        gate = Gate(context.chain, signer, context.clock, sends_per_second_max=sends)
-    return Keeper(
-        context,
-        gate=gate,
-        liquidator=signer.address if signer is not None else liquidator,
-        streams=both,
-        tuning=tuning if streams else replace(tuning, queue_capacity=QUEUE_OF_ONE_PASS),
-        stop_file=stop_file_of(settings),
+        chain, clock = contexts[0].chain, contexts[0].clock
+        gate = Gate(chain, signer, clock, sends_per_second_max=settings.max_sends_per_s)
+        liquidator = signer.address
+    if not streams:
+        tuning = replace(tuning, queue_capacity=QUEUE_OF_ONE_PASS)
+    keepers: list[Keeper] = []
+    for context in contexts:
+        liquidates = facts_for(context.venue).why_not is None
+        keepers.append(
+            Keeper(
+                context,
+                gate=gate if liquidates else None,
+                liquidator=liquidator if liquidates else None,
+                streams=_streams_of(context, settings) if streams else None,
+                tuning=tuning,
+                stop_file=stop_file_of(settings),
+            )
+        )
+    return tuple(keepers)
+
+
+def _streams_of(context: Context, settings: Settings) -> Streams:
+    urls, level = settings.ws_urls, Commitment(settings.commitment)
+    return Streams(
+        prices=Subscriptions(urls, context.clock, context.rng, commitment=level),
+        accounts=Subscriptions(urls, context.clock, context.rng, commitment=level),
     )
 
 
 def stop_file_of(settings: Settings) -> Path | None:
-    """Return the file whose presence stops every keeper on the database: STOP beside it."""
-    from liqctl.store.open import sqlite_path  # noqa: PLC0415 - 180 ms, not for --help
+    """Return the file whose presence stops every keeper on the database: STOP beside it.
 
+    Beside a database on a server there is none.
+    """
+    from liqctl.store.open import is_postgres, sqlite_path  # noqa: PLC0415 - 180 ms, not for --help
+
+    if is_postgres(settings.database_url):
+        return None
     database = sqlite_path(settings.database_url)
     return None if database == ":memory:" else Path(database).with_name(STOP_FILE)
+
+
+def prices_of(settings: Settings, own: MarketSettings | None = None) -> PriceTerms:
+    """Return what prices have to satisfy, everywhere or in a market with settings of its own."""
+    told = MarketSettings() if own is None else own
+
+    def chosen(name: str) -> int:
+        here = getattr(told, name)
+        return int(getattr(settings, name) if here is None else here)
+
+    return PriceTerms(
+        sources=told.price_sources or settings.price_sources,
+        sources_min=told.price_sources_min or 1,
+        feed_id=told.feed_id,
+        age_s_max=chosen("price_max_age_s"),
+        confidence_bps_max=chosen("price_max_confidence_bps"),
+        jump_bps_max=chosen("price_max_jump_bps"),
+        band_bps_max=chosen("price_band_bps"),
+        confidence_permille=chosen("price_confidence_multiple_permille"),
+    )
 
 
 def tuning_of(settings: Settings) -> Tuning:
@@ -350,9 +388,10 @@ def tuning_of(settings: Settings) -> Tuning:
             in_flight_max=settings.max_in_flight,
             attempts_max=settings.max_retries + 1,
             reward_min=settings.min_reward,
-            price_age_s_max=settings.price_max_age_s,
-            price_confidence_bps_max=settings.price_max_confidence_bps,
-            price_jump_bps_max=settings.price_max_jump_bps,
+            prices=prices_of(settings),
+            market_prices={
+                symbol: prices_of(settings, own) for symbol, own in settings.markets.items()
+            },
             markets_allowed=frozenset(settings.markets_allow),
             markets_denied=frozenset(settings.markets_deny),
             profit_floor_permille=settings.profit_floor_permille,
@@ -373,4 +412,5 @@ def tuning_of(settings: Settings) -> Tuning:
             unprofitable_max=settings.breaker_unprofitable_max,
         ),
         queue_capacity=settings.queue_capacity,
+        shadow_rate=settings.shadow_rate,
     )

@@ -46,7 +46,9 @@ async def _checks(session: Session) -> "list[Check]":
     from liqctl.chain.client import Chain  # noqa: PLC0415 - as above
     from liqctl.chain.rpc import HttpRpc  # noqa: PLC0415 - as above
     from liqctl.chain.urls import websocket_url  # noqa: PLC0415 - as above
-    from liqctl.cli.connect import tuning_of, venue_of  # noqa: PLC0415 - as above
+    from liqctl.cli.connect import tuning_of  # noqa: PLC0415 - as above
+    from liqctl.cli.hermes import hermes_of  # noqa: PLC0415 - as above
+    from liqctl.cli.programs import venue_of  # noqa: PLC0415 - as above
     from liqctl.keeper.checkup import Setup, checkup  # noqa: PLC0415 - as above
     from liqctl.keeper.checkup_endpoints import Endpoint  # noqa: PLC0415 - as above
     from liqctl.ports import SystemClock, SystemRng  # noqa: PLC0415 - as above
@@ -77,6 +79,7 @@ async def _checks(session: Session) -> "list[Check]":
                 ]
             ),
             sending=tuple([await chain_at(url) for url in apart if url not in settings.rpc_urls]),
+            hermes=await stack.enter_async_context(hermes_of(settings, clock, rng)),
         )
         async for check in checkup(setup):
             shown = _redacted(check)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from liqctl.cli.explain_report import Cost
     from liqctl.core.account import Decoded
     from liqctl.keeper.asking import Answer
+    from liqctl.keeper.doubting import Doubts
     from liqctl.keeper.explanation import Explanation
     from liqctl.ports import Venue
 
@@ -87,32 +88,49 @@ def _of_dumps(
     session: Session, pubkey: str, supposed: dict[str, int], folder: Path, now_s: int | None
 ) -> None:
     """Explain what account dumps show, without any program to ask."""
-    from liqctl.cli.connect import venue_of  # noqa: PLC0415 - 300 ms, not for --help
+    from liqctl.cli.connect import tuning_of  # noqa: PLC0415 - 300 ms, not for --help
     from liqctl.cli.dumps import read_dumps  # noqa: PLC0415 - when asked for
     from liqctl.cli.explain_report import Report, show  # noqa: PLC0415 - 40 ms, not for --help
+    from liqctl.cli.programs import venue_at, venues_of  # noqa: PLC0415 - 300 ms, not for --help
     from liqctl.core.account import Gone  # noqa: PLC0415 - with the venue only
     from liqctl.core.position import Position  # noqa: PLC0415 - with the venue only
+    from liqctl.keeper.doubting import doubts_of, guard_of  # noqa: PLC0415 - the same
     from liqctl.keeper.explanation import explain as explained  # noqa: PLC0415 - the same
     from liqctl.keeper.offline import shelf_of  # noqa: PLC0415 - the same
 
-    venue = venue_of(session.settings)
-    shelf = shelf_of(venue, read_dumps(folder), now_s)
+    venues, dumps = venues_of(session.settings), read_dumps(folder)
+    owner = next((one.owner for one in dumps if one.address == pubkey), None)
+    alone = len(venues) == 1 or owner is None
+    venue = venues[0] if alone else venue_at(str(owner), pubkey, venues)
+    shelf = shelf_of(venue, dumps, now_s)
     seen = shelf.view.get(pubkey)
     value = Gone() if seen is None else seen.value
     if not isinstance(value, Position):
         raise _no_position(venue, pubkey, value)
     found = explained(venue, value, shelf.view, shelf.now_s, supposed)
-    show(session, Report(venue=venue, explanation=found, now_from=shelf.now_from))
+    guard = guard_of(venue, tuning_of(session.settings).limits)
+    report = Report(
+        venue=venue,
+        explanation=found,
+        now_from=shelf.now_from,
+        doubts=doubts_of(guard, value, found.view, shelf.now_s),
+    )
+    show(session, report)
 
 
 async def _of_node(session: Session, pubkey: str, supposed: dict[str, int]) -> None:
-    from liqctl.cli.connect import connected, dry_liquidator  # noqa: PLC0415 - 300 ms
+    from liqctl.cli.connect import (  # noqa: PLC0415 - 300 ms, not for --help
+        connected_all,
+        connection_of,
+        dry_liquidator,
+    )
     from liqctl.cli.explain_report import Report, show  # noqa: PLC0415 - 40 ms, not for --help
     from liqctl.keeper.explanation import explain as explained  # noqa: PLC0415 - with the venue
     from liqctl.keeper.explanation import read_whole  # noqa: PLC0415 - the same
     from liqctl.keeper.reading import FreshRead  # noqa: PLC0415 - the same
 
-    async with connected(session.settings) as connection:
+    async with connected_all(session.settings) as connections:
+        connection = await connection_of(connections, pubkey)
         venue = connection.venue
         read = await read_whole(venue, connection.chain, pubkey)
         if not isinstance(read, FreshRead) or read.position is None:
@@ -124,11 +142,31 @@ async def _of_node(session: Session, pubkey: str, supposed: dict[str, int]) -> N
             venue=venue,
             explanation=found,
             now_from="node",
+            doubts=await _doubts(connection, found),
             cost=await _cost(connection, found, liquidator),
             answer=answer,
             unanswered=failure,
         )
         show(session, report)
+
+
+async def _doubts(connection: "Connection", found: "Explanation") -> "Doubts":
+    """Return every source of the price, each asked now, and what they say against liquidating.
+
+    Raises:
+        SettingsError: Hermes cannot be used as it is set.
+        RpcError: the node did not answer.
+    """
+    from liqctl.cli.connect import tuning_of  # noqa: PLC0415 - 300 ms, not for --help
+    from liqctl.cli.hermes import hermes_of  # noqa: PLC0415 - with the venue only
+    from liqctl.keeper.doubting import doubts_of, guard_of, look_beside  # noqa: PLC0415 - the same
+    from liqctl.ports import SystemRng  # noqa: PLC0415 - the same
+
+    settings, venue, chain = connection.settings, connection.venue, connection.chain
+    guard = guard_of(venue, tuning_of(settings).limits)
+    async with hermes_of(settings, connection.clock, SystemRng()) as hermes:
+        await look_beside(guard, venue, chain, hermes, found.view, found.now_s)
+    return doubts_of(guard, found.position, found.view, found.now_s)
 
 
 async def _asked(
@@ -160,6 +198,7 @@ async def _cost(
     connection: "Connection", found: "Explanation", liquidator: str | None
 ) -> "Cost | None":
     """Return what a liquidation costs and pays back, or None where it cannot be planned."""
+    from liqctl.cli.connect import tuning_of  # noqa: PLC0415 - 300 ms, not for --help
     from liqctl.cli.explain_report import Cost  # noqa: PLC0415 - 40 ms, not for --help
 
     payer = liquidator or found.position.owner
@@ -169,7 +208,7 @@ async def _cost(
         return None
     there = await connection.chain.accounts(plan.creates) if plan.creates else None
     missing = [one for one in plan.creates if there is None or there.by_address[one] is None]
-    return Cost.of(connection.settings, plan, missing, liquidator)
+    return Cost.of(tuning_of(connection.settings).fees, plan, missing, liquidator)
 
 
 def _no_position(venue: "Venue", pubkey: str, value: "Decoded | None") -> LiqctlError:

@@ -1,17 +1,20 @@
 """How `liqctl explain` shows what it found: for a person line by line, for scripts in integers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from liqctl.chain.fees import max_cost_lamports
 from liqctl.cli.options import Session
-from liqctl.cli.reasons import explained
+from liqctl.cli.reasons import explained, only_rent
 from liqctl.cli.render import decimal, health, lamports, quote
-from liqctl.config import Settings
-from liqctl.core.guards import SIGNATURE_FEE_LAMPORTS, TOKEN_ACCOUNT_RENT_LAMPORTS
+from liqctl.core.guards import TOKEN_ACCOUNT_RENT_LAMPORTS
 from liqctl.core.health import Assessment
 from liqctl.core.instruction import Plan
 from liqctl.core.position import Side
+from liqctl.core.status import SourceStatus
 from liqctl.keeper.asking import Answer
+from liqctl.keeper.doubting import Doubts
+from liqctl.keeper.draft import Fees
 from liqctl.keeper.explanation import Explanation, Price
 from liqctl.keeper.supposing import falls
 from liqctl.ports import Venue
@@ -37,13 +40,12 @@ class Cost:
     creates: tuple[str, ...]
 
     @classmethod
-    def of(
-        cls, settings: Settings, plan: Plan, missing: Sequence[str], liquidator: str | None
-    ) -> "Cost":
+    def of(cls, fees: Fees, plan: Plan, missing: Sequence[str], liquidator: str | None) -> "Cost":
         """Return the cost of a plan whose accounts `missing` are not there yet."""
+        most = max_cost_lamports(1, fees.units_max(plan), fees.price_micro_lamports)
         return cls(
             liquidator=liquidator,
-            fee_lamports=SIGNATURE_FEE_LAMPORTS + settings.priority_fee_lamports,
+            fee_lamports=min(most, max_cost_lamports(1, 0, 0) + fees.cap_lamports),
             rent_lamports=len(missing) * TOKEN_ACCOUNT_RENT_LAMPORTS,
             returns_lamports=plan.returns_lamports,
             creates=tuple(missing),
@@ -57,6 +59,7 @@ class Report:
     venue: Venue
     explanation: Explanation
     now_from: str
+    doubts: Doubts = field(default_factory=Doubts)
     cost: Cost | None = None
     answer: Answer | None = None
     unanswered: str | None = "there is no node to ask"
@@ -68,6 +71,11 @@ class Report:
         if self.answer is None or self.answer.liquidatable is None or ours is None:
             return None
         return self.answer.liquidatable is ours
+
+    @property
+    def doubt(self) -> str | None:
+        """Why a position that is liquidatable is left alone; None for any other."""
+        return self.doubts.doubt if self.explanation.mid.liquidatable is True else None
 
 
 def show(session: Session, report: Report) -> None:
@@ -113,6 +121,8 @@ def as_json(report: Report) -> dict[str, object]:
         "now_from": report.now_from,
         "inputs": found.inputs,
         "prices": found.prices,
+        "sources": report.doubts.sources,
+        "doubt": report.doubt,
         "supposed_e6": found.supposed,
         "steps": dict(found.steps),
         "mid": _verdict(found.mid),
@@ -171,8 +181,10 @@ def lines(report: Report) -> list[str]:
             for one in found.inputs
         ),
         *(_line(f"price of {one.symbol[:12]}", _price(one)) for one in found.prices),
+        *_source_lines(report.doubts),
         *(_line(_name(name), _figure(name, value)) for name, value in found.steps),
         *_verdict_lines(found),
+        *_doubt_lines(report),
         *_flip_lines(report),
         *_cost_lines(report),
         *_program_lines(report),
@@ -198,6 +210,25 @@ def _price(price: Price) -> str:
         f"{_shown(price.price_e6)} ± {_shown(price.confidence_e6)} ({price.confidence_bps} bps), "
         f"{age}, slot {price.slot:,}, {price.source}"
     )
+
+
+def _source_lines(doubts: Doubts) -> list[str]:
+    """Return the sources of the market's price where there are several to compare."""
+    if len(doubts.sources) < 2:
+        return []
+    return [_line(f"source {one.source.replace('_', ' ')}", _source(one)) for one in doubts.sources]
+
+
+def _source(one: SourceStatus) -> str:
+    if one.age_s is None:
+        return explained(one.refusal or "price_missing")
+    told = f"{_shown(one.price_e6)}, {one.age_s} s old, {one.confidence_bps} bps"
+    return f"{told}, not used: {one.refusal}" if one.refusal else told
+
+
+def _doubt_lines(report: Report) -> list[str]:
+    """Return why a position that the program would liquidate is left alone."""
+    return [] if report.doubt is None else [_line("left alone", explained(report.doubt))]
 
 
 def _shown(value_e6: int | None) -> str:
@@ -291,7 +322,9 @@ def _cost_lines(report: Report) -> list[str]:
     told.append(_line("rent of accounts", rent))
     if cost.liquidator is None:
         told.append(_line("", "beside your own; name your public key with --keypair"))
-    if cost.returns_lamports:
+    if facts_for(report.venue).reward == "rent":
+        told.append(_line("the program", only_rent(cost.returns_lamports)))
+    elif cost.returns_lamports:
         told.append(_line("comes back", f"{lamports(cost.returns_lamports)}, the position's rent"))
     return told
 

@@ -1,7 +1,7 @@
 """`liqctl insurance`: the insurance fund and what it has to answer for."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from liqctl.cli.connect import Connection
     from liqctl.cli.fund import FundReport
     from liqctl.core.record import InsuranceSample
+
+    Shown = Mapping[str, tuple[FundReport, list[InsuranceSample]]]
 
 app = command_app()
 
@@ -59,51 +61,67 @@ def insurance(
 
 
 async def _insurance(session: Session, samples: int | None, *, watch: bool) -> None:
-    from liqctl.cli.connect import connected  # noqa: PLC0415 - 300 ms, not for --help
+    from liqctl.cli.connect import connected_all  # noqa: PLC0415 - 300 ms, not for --help
 
-    async with connected(session.settings) as connection:
+    async with connected_all(session.settings) as connections:
+        # Of several venues those without a fund are left out; a single one says that it has none.
+        funded = [each for each in connections if each.venue.insurance_address() is not None]
+        chosen = funded or connections[:1]
         if not watch:
-            _print(session, *await _look(connection, session, samples))
+            _print(session, await _look_all(chosen, session, samples))
             return
         if samples is None and session.as_json:
             samples = 0
-        await _watch(session, connection, samples)
+        await _watch(session, chosen, samples)
 
 
-async def _watch(session: Session, connection: "Connection", samples: int | None) -> None:
-    """Show the fund again and again; a read that fails after the first one is only said."""
-    shown = await _look(connection, session, samples)
+async def _watch(
+    session: Session, connections: "Sequence[Connection]", samples: int | None
+) -> None:
+    """Show the funds again and again; a read that fails after the first one is only said."""
+    shown = await _look_all(connections, session, samples)
     with _shower(session) as show:
         while True:
-            show(*shown)
-            shown = await _next(session, connection, samples)
+            show(shown)
+            shown = await _next(session, connections, samples)
 
 
 @contextmanager
-def _shower(session: Session) -> Iterator["Callable[[FundReport, list[InsuranceSample]], None]"]:
+def _shower(session: Session) -> Iterator["Callable[[Shown], None]"]:
     """Draw in place on a terminal, print one after the other elsewhere."""
     if session.as_json or not session.screen.out.is_terminal:
-        yield lambda report, past: _print(session, report, past)
+        yield lambda shown: _print(session, shown)
         return
     from rich.live import Live  # noqa: PLC0415 - on a terminal only
     from rich.text import Text  # noqa: PLC0415 - on a terminal only
 
     with Live(console=session.screen.out, auto_refresh=False) as picture:
-        yield lambda report, past: picture.update(
-            Text("\n".join(map(escape, _lines(session, report, past)))), refresh=True
+        yield lambda shown: picture.update(
+            Text("\n".join(map(escape, _lines(session, shown)))), refresh=True
         )
 
 
 async def _next(
-    session: Session, connection: "Connection", samples: int | None
-) -> "tuple[FundReport, list[InsuranceSample]]":
+    session: Session, connections: "Sequence[Connection]", samples: int | None
+) -> "Shown":
     """Return the first reading that succeeds after the interval."""
     while True:
         await asyncio.sleep(session.settings.insurance_interval_ms / 1_000)
         try:
-            return await _look(connection, session, samples, again=True)
+            return await _look_all(connections, session, samples, again=True)
         except (RpcError, StoreError) as error:
             session.screen.note(f"liqctl: {redact(str(error))}")
+
+
+async def _look_all(
+    connections: "Sequence[Connection]",
+    session: Session,
+    samples: int | None,
+    *,
+    again: bool = False,
+) -> "Shown":
+    """Return the fund and its past of each venue, by its name."""
+    return {each.venue.id: await _look(each, session, samples, again=again) for each in connections}
 
 
 async def _look(
@@ -148,21 +166,28 @@ def _past(url: str, genesis: str, samples: int) -> "list[InsuranceSample]":
         return store.insurance_history(samples)
 
 
-def _print(session: Session, report: "FundReport", past: "list[InsuranceSample]") -> None:
+def _print(session: Session, shown: "Shown") -> None:
     from liqctl.cli.fund_text import as_json  # noqa: PLC0415 - with the figures only
 
     if session.as_json:
-        session.screen.json(as_json(report, past))
+        for venue, (report, past) in shown.items():
+            named = {"venue": venue} if len(shown) > 1 else {}
+            session.screen.json({**as_json(report, past), **named})
         return
-    for line in _lines(session, report, past):
+    for line in _lines(session, shown):
         session.screen.print(line)
 
 
-def _lines(session: Session, report: "FundReport", past: "list[InsuranceSample]") -> list[str]:
+def _lines(session: Session, shown: "Shown") -> list[str]:
     from liqctl.cli.fund_text import history_lines, report_lines  # noqa: PLC0415 - for people only
 
     out = session.screen.out
-    return [
-        *report_lines(report),
-        *history_lines(past, width=out.width, unicode="utf" in out.encoding),
-    ]
+    lines: list[str] = []
+    for venue, (report, past) in shown.items():
+        if len(shown) > 1:
+            lines.append(f"venue               {venue}")
+        lines += [
+            *report_lines(report),
+            *history_lines(past, width=out.width, unicode="utf" in out.encoding),
+        ]
+    return lines

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from liqctl.ports import Venue
 
 SIZE_DIGITS = 9
+SIZE_DIGITS_MAX = 18
 SIZE_MAX = 2**64 - 1
 DRY_RUN = "dry_run"
 
@@ -81,47 +82,53 @@ async def _liquidate(session: Session, pubkey: str, limit: str | None) -> None:
     from liqctl.chain.base58 import is_address  # noqa: PLC0415 - 90 ms, not for --help
     from liqctl.cli.carry_out import carry_out, refused  # noqa: PLC0415 - with the keeper only
     from liqctl.cli.connect import (  # noqa: PLC0415 - 300 ms, not for --help
-        connected,
+        connected_all,
+        connection_of,
         dry_liquidator,
         keeper_of,
         kept,
         signer_of,
         tuning_of,
-        venue_of,
     )
+    from liqctl.cli.programs import venues_of  # noqa: PLC0415 - 300 ms, not for --help
     from liqctl.cli.scan import refuse_watch_only  # noqa: PLC0415 - when asked for
     from liqctl.store.open import open_store  # noqa: PLC0415 - 180 ms, not for --help
     from liqctl.venues.confirming import facts_for  # noqa: PLC0415 - with the venue only
 
     if not is_address(pubkey):
         raise SettingsError(f"{pubkey!r} is no public key in base58; give a position's address")
-    venue = venue_of(session.settings)
-    refuse_watch_only(venue)
-    max_size = None if limit is None else size_units(limit, facts_for(venue).size_digits)
+    if limit is not None:
+        size_units(limit, SIZE_DIGITS_MAX)
+    refuse_watch_only(*venues_of(session.settings))
     database = "sqlite::memory:" if session.dry_run else session.settings.database_url
-    async with (
-        connected(session.settings) as connection,
-        signer_of(session, connection, ask=False) as signer,  # asked is once, with the figures
-        kept(connection, open_store(database)) as context,
-    ):
-        liquidator = dry_liquidator(session.settings) if signer is None else None
-        keeper = keeper_of(
-            context, session.settings, signer=signer, liquidator=liquidator, streams=False
-        )
-        read = await _look(keeper, connection, pubkey)
-        if read.position is None or read.assessment is None:
-            raise LiqctlError("the position was closed while it was being read")
-        _show(session, connection, read.position, read.assessment, max_size)
-        _refuse(venue, read.position, read.assessment, max_size)
-        position, verdict = read.position, read.assessment
-        finish = refused(verdict, tuning_of(session.settings).limits)
-        if finish is None:
-            if signer is not None:
-                _ask(session, connection, pubkey, signer.address)
-            finish = await carry_out(
-                keeper, context.store, position, verdict, read.view, max_size=max_size
+    async with connected_all(session.settings) as connections:
+        connection = await connection_of(connections, pubkey)
+        venue = connection.venue
+        refuse_watch_only(venue)
+        max_size = None if limit is None else size_units(limit, facts_for(venue).size_digits)
+        async with (
+            # asked is once, with the figures
+            signer_of(session, connection, ask=False) as signer,
+            kept(connection, open_store(database)) as context,
+        ):
+            liquidator = dry_liquidator(session.settings) if signer is None else None
+            keeper = keeper_of(
+                context, session.settings, signer=signer, liquidator=liquidator, streams=False
             )
-        _tell(session, finish)
+            read = await _look(keeper, connection, pubkey)
+            if read.position is None or read.assessment is None:
+                raise LiqctlError("the position was closed while it was being read")
+            _show(session, connection, read.position, read.assessment, max_size)
+            _refuse(venue, read.position, read.assessment, max_size)
+            position, verdict = read.position, read.assessment
+            finish = refused(verdict, tuning_of(session.settings).limits)
+            if finish is None:
+                if signer is not None:
+                    _ask(session, connection, pubkey, signer.address)
+                finish = await carry_out(
+                    keeper, context.store, position, verdict, read.view, max_size=max_size
+                )
+            _tell(session, finish)
 
 
 def _ask(session: Session, connection: "Connection", pubkey: str, liquidator: str) -> None:
@@ -173,7 +180,11 @@ async def _look(keeper: "Keeper", connection: "Connection", pubkey: str) -> "Fre
         )
     await keeper.feeds.load_markets()
     keeper.absorb()
-    return await read_fresh(connection.venue, connection.chain, seen.value, keeper.engine.view)
+    await keeper.ask_beside()
+    read = await read_fresh(connection.venue, connection.chain, seen.value, keeper.engine.view)
+    if read.assessment is None:
+        return read
+    return replace(read, assessment=keeper.engine.doubted(read.assessment, read.view, read.now_s))
 
 
 def described(value: "Decoded") -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,9 +21,9 @@ from liqctl.core.record import Liquidation
 from liqctl.errors import StoreError
 
 if TYPE_CHECKING:
+    from liqctl.core.status import Status
     from liqctl.keeper.context import Context
     from liqctl.keeper.service import Keeper
-    from liqctl.keeper.status import Status
 
 REFRESH_S = 0.25
 ROWS_MAX = 10
@@ -41,9 +41,9 @@ class Room:
     whole_addresses: bool
 
     @classmethod
-    def of(cls, width: int, height: int, markets: int) -> "Room":
-        """Return what headline, prices and headings leave to the lists."""
-        left = height - (3 + 1) - (markets + 2) - 3 * 2 - 1
+    def of(cls, width: int, height: int, markets: int, keepers: int = 1) -> "Room":
+        """Return what headlines, prices and headings leave to the lists."""
+        left = height - (3 * keepers + 1) - (markets + 2) - 3 * 2 - 1
         return cls(rows=max(left, 3), whole_addresses=width >= WIDTH_OF_ADDRESSES)
 
     @property
@@ -60,8 +60,8 @@ class Room:
         return address if self.whole_addresses else f"{address[:6]}…{address[-6:]}"
 
 
-async def show_live(session: Session, keeper: "Keeper", context: "Context") -> None:
-    """Draw the keeper four times a second until cancelled, and once more at the end."""
+async def show_live(session: Session, keepers: Sequence["Keeper"], context: "Context") -> None:
+    """Draw the keepers four times a second until cancelled, and once more at the end."""
     console, on_screen = session.screen.out, session.screen.err.is_terminal
     if on_screen and session.origins["log_level"] == "default":
         logging.getLogger().setLevel(logging.WARNING)  # the view shows what the lines would tell
@@ -73,8 +73,9 @@ async def show_live(session: Session, keeper: "Keeper", context: "Context") -> N
         with suppress(StoreError):  # the keeper reports it, and the headline counts it
             store = context.store
             recent = await store.run(store.store.recent_liquidations, limit=ROWS_MAX)
-        room = Room.of(console.width, console.height, len(keeper.engine.markets()))
-        live.update(view(keeper, recent, room, dry_run=session.dry_run), refresh=True)
+        markets = sum(len(keeper.engine.markets()) for keeper in keepers)
+        room = Room.of(console.width, console.height, markets, len(keepers))
+        live.update(view(keepers, recent, room, dry_run=session.dry_run), refresh=True)
 
     # Log lines that go to a file must not end up on the screen instead.
     with Live(console=console, auto_refresh=False, redirect_stderr=on_screen) as live:
@@ -87,28 +88,41 @@ async def show_live(session: Session, keeper: "Keeper", context: "Context") -> N
 
 
 def view(
-    keeper: "Keeper", recent: Sequence[Liquidation], room: Room, *, dry_run: bool = False
+    keepers: Sequence["Keeper"],
+    recent: Sequence[Liquidation],
+    room: Room,
+    *,
+    dry_run: bool = False,
 ) -> RenderableType:
-    """Return one picture of the keeper."""
-    status = keeper.status()
+    """Return one picture of the keepers: a headline each, prices and lists of all together."""
+    named = {keeper.venue.id if len(keepers) > 1 else "": keeper for keeper in keepers}
+    statuses = {venue: keeper.status() for venue, keeper in named.items()}
+    limit = room.closest(len(recent))
+    verdicts = [one for keeper in keepers for one in keeper.engine.closest(limit)]
+    entries = [one for keeper in keepers for one in keeper.engine.queue.entries()]
     return Group(
-        _headline(status, dry_run=dry_run),
+        *(_headline(venue, status, dry_run=dry_run) for venue, status in statuses.items()),
         "",
-        _prices(status),
+        _prices(statuses),
         "",
-        _closest(keeper.engine.closest(room.closest(len(recent))), room),
+        _closest(sorted(verdicts, key=lambda a: (a.health, a.position))[:limit], room),
         "",
         _recent(recent[: room.third], room),
         "",
-        _queue(keeper.engine.queue.entries()[: room.third], room),
+        _queue(_most_urgent(entries, len(keepers))[: room.third], room),
     )
 
 
-def _headline(status: "Status", *, dry_run: bool) -> Text:
+def _most_urgent(entries: list[Entry], queues: int) -> list[Entry]:
+    """Return entries in the order of one queue, which each of several has for itself."""
+    return entries if queues == 1 else sorted(entries, key=lambda e: (e.health, e.position))
+
+
+def _headline(venue: str, status: "Status", *, dry_run: bool) -> Text:
     coverage = status.coverage
     complete = coverage.evaluated == coverage.positions
     text = Text()
-    text.append("liqctl watch", style="bold")
+    text.append(f"liqctl watch {venue}".rstrip(), style="bold")
     text.append(f"  slot {status.slot:,}  up {span(status.uptime_ms)}  ")
     if status.snapshot_age_ms is None:
         text.append("reading all positions")
@@ -138,13 +152,15 @@ def _alarms(status: "Status", *, dry_run: bool) -> list[str]:
     return alarms
 
 
-def _prices(status: "Status") -> Table:
+def _prices(statuses: Mapping[str, "Status"]) -> Table:
     table = _table("market", "mark price")
-    for market in sorted(status.markets, key=lambda m: m.symbol):
-        if market.price_e6 is None:
-            table.add_row(market.symbol, Text(market.refusal or "unknown", style="bold red"))
-        else:
-            table.add_row(market.symbol, _price(market.price_e6))
+    for venue, status in statuses.items():
+        for market in sorted(status.markets, key=lambda m: m.symbol):
+            name = f"{venue} {market.symbol}".lstrip()
+            if market.price_e6 is None:
+                table.add_row(name, Text(market.refusal or "unknown", style="bold red"))
+            else:
+                table.add_row(name, _price(market.price_e6))
     return table
 
 

@@ -21,7 +21,12 @@ LEVELS = {
     "debug": logging.DEBUG,
     "trace": TRACE,
 }
-CHATTY = ("httpx", "httpcore", "websockets")  # httpx logs whole URLs, API keys included, at INFO
+CHATTY = (
+    "httpx",
+    "httpcore",
+    "websockets",
+    "uvicorn",
+)  # httpx logs whole URLs, API keys included, at INFO
 _NAMES = {"warning": "warn", "critical": "error", "exception": "error", f"level {TRACE}": "trace"}
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -89,15 +90,18 @@ Commitment = Annotated[
 ProgramId = Annotated[
     str | None,
     typer.Option(
-        "--program-id", metavar="PUBKEY", help="The program to watch. [env: LIQCTL_PROGRAM_ID]"
+        "--program-id",
+        metavar="PUBKEY",
+        help="The program to watch, when it is only one. [env: LIQCTL_PROGRAM_ID]",
     ),
 ]
-VenueName = Annotated[
-    str | None,
+VenueNames = Annotated[
+    list[str] | None,
     typer.Option(
         "--venue",
-        metavar="NAME",
-        help="What kind of program it is; `liqctl venues list` shows which. [env: LIQCTL_VENUE]",
+        metavar="NAME[=PUBKEY]",
+        help="What kind of program it is, and where; may be repeated; `liqctl venues list` shows"
+        " which. [env: LIQCTL_VENUE]",
         autocompletion=lambda: ["reference", "perpetuals", "adrena", "jupiter"],
     ),
 ]
@@ -124,6 +128,15 @@ Database = Annotated[
         "--database",
         metavar="URL",
         help="Where records are kept, such as sqlite:FILE. [env: LIQCTL_DATABASE_URL, DATABASE_URL]",
+    ),
+]
+HermesUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--hermes-url",
+        metavar="URL",
+        help="Price service beside the chain, such as https://HOST/hermes; none unless given."
+        " [env: LIQCTL_HERMES_URL]",
     ),
 ]
 LogLevel = Annotated[
@@ -175,6 +188,16 @@ Now = Annotated[
     ),
 ]
 
+ShadowRate = Annotated[
+    float | None,
+    typer.Option(
+        "--shadow-rate",
+        metavar="SHARE",
+        help="Let the program itself judge this share of the verdicts, 0 to 1, by simulation."
+        " [env: LIQCTL_SHADOW_RATE]",
+    ),
+]
+
 # name -> (annotation, default); what each session is made of, in the order of the help.
 _SHARED: Mapping[str, tuple[object, object]] = {
     "rpc_url": (Url, None),
@@ -185,11 +208,13 @@ _SHARED: Mapping[str, tuple[object, object]] = {
     "config": (ConfigFile, None),
     "env_file": (EnvFile, None),
     "commitment": (Commitment, None),
-    "venue": (VenueName, None),
+    "venue": (VenueNames, None),
     "program_id": (ProgramId, None),
     "idl": (IdlFile, None),
     "mapping": (MappingFile, None),
     "database_url": (Database, None),
+    "hermes_url": (HermesUrl, None),
+    "shadow_rate": (ShadowRate, None),
     "dry_run": (DryRun, False),
     "yes": (Yes, False),
     "as_json": (Json, False),
@@ -198,7 +223,7 @@ _SHARED: Mapping[str, tuple[object, object]] = {
     "log_level": (LogLevel, None),
     "verbose": (Verbose, 0),
 }
-_ON_REQUEST = frozenset({"dry_run", "yes"})
+_ON_REQUEST = frozenset({"shadow_rate", "dry_run", "yes"})
 _SETTINGS = (
     "rpc_url",
     "rpc_fallback_urls",
@@ -211,6 +236,8 @@ _SETTINGS = (
     "idl",
     "mapping",
     "database_url",
+    "hermes_url",
+    "shadow_rate",
     "log_level",
 )
 
@@ -243,14 +270,16 @@ class Session:
 
 
 def with_session(
-    *requested: str, daemon: bool = False
+    *requested: str, daemon: bool = False, also: Mapping[str, object] = MappingProxyType({})
 ) -> Callable[[Callable[..., object]], Callable[..., object]]:
     """Give a command its `session`, and its command line the options that the session is made of.
 
-    Of the shared options `dry_run` and `yes` are there only on request. A command that ends by
+    Of the shared options `dry_run` and `yes` are there only on request; `also` are annotations of
+    further settings, by name, that only this command has options for. A command that ends by
     itself prints its result and logs from warn on unless told otherwise; a daemon tells by its log.
     """
-    names = [name for name in _SHARED if name not in _ON_REQUEST or name in requested]
+    shared = {n: o for n, o in _SHARED.items() if n not in _ON_REQUEST or n in requested}
+    names = shared | {name: (annotation, None) for name, annotation in also.items()}
 
     def decorate(command: Callable[..., object]) -> Callable[..., object]:
         @functools.wraps(command)
@@ -262,8 +291,7 @@ def with_session(
         keyword = inspect.Parameter.KEYWORD_ONLY
         own = inspect.signature(command, eval_str=True).parameters
         parameters = [p.replace(kind=keyword) for name, p in own.items() if name != "session"]
-        for name in names:
-            annotation, default = _SHARED[name]
+        for name, (annotation, default) in names.items():
             parameters.append(
                 inspect.Parameter(name, keyword, default=default, annotation=annotation)
             )
@@ -290,11 +318,11 @@ def open_session(
     """
     from liqctl.cli.logs import start_logging  # noqa: PLC0415 - 60 ms, not for --help
     from liqctl.cli.render import Screen  # noqa: PLC0415 - 40 ms, not for --help
-    from liqctl.config import Files, load  # noqa: PLC0415 - 60 ms, not for --help
+    from liqctl.config import Files, Settings, load  # noqa: PLC0415 - 60 ms, not for --help
 
-    settings_given = {name: given.pop(name, None) for name in _SETTINGS}
-    for name in ("rpc_fallback_urls", "send_urls"):
-        settings_given[name] = settings_given[name] or None  # not given is an empty list
+    names = {*_SETTINGS, *(given.keys() & Settings.model_fields.keys())}
+    # A list that was not given is an empty one.
+    settings_given = {name: None if (v := given.pop(name, None)) == [] else v for name in names}
     if verbose and settings_given["log_level"] is None:
         settings_given["log_level"] = "debug" if verbose == 1 else "trace"
     loaded = load(settings_given, os.environ, Files.locate(config=config, env_file=env_file))

@@ -84,6 +84,7 @@ def queue(
     Reads the database only, whether a keeper runs or not. A running keeper takes orders within a
     second.
     """
+    from liqctl.core.status import STATE_PREFIX  # noqa: PLC0415 - 10 ms, not for --help
     from liqctl.ports import SystemClock  # noqa: PLC0415 - 20 ms, not for --help
     from liqctl.store.open import open_store  # noqa: PLC0415 - 180 ms, not for --help
 
@@ -96,8 +97,8 @@ def queue(
     url = session.settings.database_url
     with closing(open_store(url, create=False, read_only=listing)) as store:
         now_ms = SystemClock().unix_ms()
-        written = store.state("keeper")
-        age_ms = None if written is None else max(now_ms - written[1], 0)
+        written = [at_ms for _, _, at_ms in store.states(STATE_PREFIX)]
+        age_ms = max(now_ms - max(written), 0) if written else None
         if order is not None:
             _act(session, store, order, now_ms, age_ms)
             return
@@ -255,12 +256,13 @@ def _print(
 
 def _print_table(session: Session, rows: list[QueueRow], now_ms: int) -> None:
     from liqctl.cli.arithmetic import size_digits  # noqa: PLC0415 - 40 ms, not for --help
+    from liqctl.cli.market_name import market_names  # noqa: PLC0415 - with the rows only
     from liqctl.cli.render import decimal, health  # noqa: PLC0415 - 40 ms, not for --help
 
     cells = [
         (
             row.position,
-            row.symbol,
+            market,
             row.side,
             decimal(row.size, size_digits(row.venue)),
             health(row.health),
@@ -270,7 +272,7 @@ def _print_table(session: Session, rows: list[QueueRow], now_ms: int) -> None:
             _next_try(row, now_ms),
             f"{span(now_ms - row.since_ms)} ago",
         )
-        for row in rows
+        for row, market in zip(rows, market_names(rows), strict=True)
     ]
     columns = (
         *("position", "market", "side", "size", "health"),

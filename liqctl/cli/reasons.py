@@ -18,6 +18,12 @@ ADVICE = {
     "price_from_future": "the price is ahead of the cluster's clock; try again in a moment",
     "price_older_than_own_limit": "the price is older than price_max_age_s",
     "price_wider_than_own_limit": "the price is less certain than price_max_confidence_bps",
+    "price_sources_disagree": "the sources of the price are further apart than price_band_bps",
+    "price_sources_too_few": "fewer sources have a price than price_sources_min of the market asks",
+    "healthy_within_confidence": "it is healthy at the end of the price's confidence that is best for "
+    "its owner; see price_confidence_multiple_permille",
+    "healthy_at_preferred_price": "it is healthy at the price of the source that the market prefers",
+    "verdict_unknown": "there is no verdict at the price that it must be liquidatable at too",
     "price_jumped": "the price moved by more than price_max_jump_bps at once; a second one must agree",
     "market_missing": "the program has no market at the address that the position names",
     "market_unreadable": "its market cannot be read; `liqctl scan` shows how many are affected",
@@ -41,6 +47,10 @@ ADVICE = {
     "profit_pool_empty": "the market's profit pool cannot pay this position out",
     "reward_below_floor": "the reward is below min_reward",
     "reward_below_cost": "the reward is below what it costs, as profit_floor_permille has it",
+    "rent_below_cost": "the program pays no fee to the liquidator, only the rent of the closed "
+    "position, which is below what it costs, as profit_floor_permille has it",
+    "view_disagrees": "our estimate says liquidatable, the program's own view does not",
+    "view_silent": "our verdict is an estimate, and the program's own view gave no answer",
     "sol_price_unknown": "no market tells the price of SOL; set sol_price_usd, or "
     "profit_floor_permille to 0",
     "balance_too_low": "the liquidator would keep less SOL than min_balance_lamports; send it some",
@@ -76,3 +86,12 @@ def explained(reason: str) -> str:
     excluded = reason.partition(":")[0] in {DROPPED, "excluded"}
     advice = ADVICE.get("excluded" if excluded else reason)
     return reason if advice is None else f"{reason}: {advice}"
+
+
+def only_rent(returns_lamports: int) -> str:
+    """Return what a program pays that has no reward in tokens.
+
+    >>> only_rent(2_895_360)
+    'pays no fee to the liquidator, only the rent of 2,895,360 lamports'
+    """
+    return f"pays no fee to the liquidator, only the rent of {returns_lamports:,} lamports"

@@ -4,6 +4,10 @@ import base64
 import re
 
 _LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
+# Where the host is a host; of an alert channel such as slack://A/B/C it is part of the secret.
+_WITH_HOST = re.compile(
+    r"(https?|wss?|jsons?|mailtos?|postgres(ql)?(\+\w+)?|file)://", re.IGNORECASE
+)
 _ROUTE = re.compile(r"(/[a-z]{1,12}){1,3}")  # of our own API; a token of a local proxy has digits
 _URL = re.compile(
     r"""(?P<scheme>\b[a-z][a-z0-9+.-]*://)
@@ -13,6 +17,16 @@ _URL = re.compile(
         (?P<path>/[^\s?\#"'<>]*)?
         (?P<rest>[?\#][^\s"'<>]*)?""",
     re.VERBOSE | re.IGNORECASE,
+)
+# libpq reads passwords that no URL should hold; up to the last @ anything may be part of one.
+_DATABASE = re.compile(
+    r"""\b(?P<scheme>[a-z\d]*(?:sql|postgres)[a-z\d]*(?:\+\w+)?://)
+        (?P<user>\S*@)?
+        (?P<rest>(?:[^\s"'<>]*[^\s"'<>,;:.)])?)""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_HOSTS = re.compile(
+    r"(?P<hosts>(?:[\w.-]*|\[[\da-f:.]+\])(?::\d+)?(?:,[\w.:-]+)*)(?P<path>[/?].*)?", re.IGNORECASE
 )
 _NAMED = re.compile(
     r"""(?P<name>\b(?:[\w-]*(?:api[_-]?key|token|secret|passw(?:or)?d|passphrase|private[_-]?key)|authorization)
@@ -39,6 +53,7 @@ def redact(text: str) -> str:
     """
     text = _KEY_BYTES.sub("[redacted]", text)
     text = _KEY_TEXT.sub(_without_key, text)
+    text = _DATABASE.sub(_without_password, text)
     text = _URL.sub(_without_secrets, text)
     text = _NAMED.sub(r"\g<name>[redacted]", text)
     return _CREDENTIALS.sub(r"\1[redacted]", text)
@@ -54,11 +69,20 @@ def escape(text: str, *, keep: str = "") -> str:
 
 
 def _without_secrets(match: re.Match[str]) -> str:
+    if _WITH_HOST.fullmatch(match["scheme"]) is None:
+        return f"{match['scheme']}..."
     path = match["path"] or ""
     known = match["host"].lower() in _LOOPBACK and _ROUTE.fullmatch(path)
     if match["rest"] or not (known or path in {"", "/"}):
         path = "/..."
     return f"{match['scheme']}{match['host']}{match['port'] or ''}{path}"
+
+
+def _without_password(match: re.Match[str]) -> str:
+    found = _HOSTS.fullmatch(match["rest"])
+    if found is None or "?" in (match["user"] or ""):
+        return f"{match['scheme']}..."
+    return f"{match['scheme']}{found['hosts']}{'/...' if found['path'] else ''}"
 
 
 def _without_key(match: re.Match[str]) -> str:

@@ -1,6 +1,7 @@
 """`liqctl scan`: one complete pass over all positions."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,10 +11,10 @@ import typer
 
 from liqctl.cli import command_app
 from liqctl.cli.options import Accounts, Now, Session, whole_number, with_session
+from liqctl.cli.redact import redact
 from liqctl.errors import GuardError, LiqctlError, RpcError, SettingsError, StoreError
 
 if TYPE_CHECKING:
-    from liqctl.cli.connect import Connection
     from liqctl.core.engine import Engine
     from liqctl.keeper.context import Context
     from liqctl.keeper.service import Keeper
@@ -59,7 +60,8 @@ def scan(
     """Look at every position once and queue the liquidatable ones.
 
     A running `liqctl watch` on the same database takes what was queued. With --dry-run nothing is
-    written and no key is loaded; with --accounts neither, and no node is asked.
+    written and no key is loaded; with --accounts neither, and no node is asked. Several venues are
+    scanned one after the other; one that fails does not keep the others from being scanned.
     """
     whole_number("--min-notional", min_notional, 0, 2**63 // QUOTE_UNIT)
     whole_number("--limit", limit, 0, 10**9)
@@ -91,71 +93,98 @@ class Wanted:
 
 
 async def _scan(session: Session, wanted: Wanted) -> int:
-    """Scan, print, queue or liquidate; return how many were found."""
+    """Scan each venue, print, queue or liquidate; return how many were found.
+
+    Raises:
+        LiqctlError: a venue could not be scanned, after all others were; the first decides.
+    """
     from liqctl.cli.connect import (  # noqa: PLC0415 - 300 ms, not for --help
-        connected,
-        keeper_of,
-        kept,
+        connected_all,
+        keepers_of,
+        kept_all,
         signer_of,
-        venue_of,
     )
-    from liqctl.keeper.survey import survey  # noqa: PLC0415 - with the keeper only
+    from liqctl.cli.programs import venues_of  # noqa: PLC0415 - 300 ms, not for --help
     from liqctl.store.open import open_store  # noqa: PLC0415 - 180 ms, not for --help
 
     if wanted.liquidate:
-        refuse_watch_only(venue_of(session.settings))
+        refuse_watch_only(*venues_of(session.settings))
     database = "sqlite::memory:" if session.dry_run else session.settings.database_url
     async with (
-        connected(session.settings) as connection,
-        signer_of(session, connection, wanted=wanted.liquidate) as signer,
-        kept(connection, open_store(database)) as context,
+        connected_all(session.settings) as connections,
+        signer_of(session, *connections, wanted=wanted.liquidate) as signer,
+        kept_all(connections, open_store(database)) as contexts,
     ):
-        keeper = keeper_of(context, session.settings, signer=signer, streams=False)
-        with _progress(session) as progress:
-            found = await survey(
-                keeper,
-                context,
-                market=wanted.market,
-                min_notional=wanted.min_notional,
-                progress=progress,
-            )
-        _check_market(connection.venue, keeper.engine, wanted.market)
-        findings = found.findings[: wanted.limit]
-        _print(session, connection.venue, found, findings)
-        if wanted.liquidate:
-            await _liquidate(session, keeper, context, findings)
-        elif not session.dry_run:
-            await _enqueue(session, context, connection, findings)
-        return len(found.findings)
+        found, errors = 0, list[LiqctlError]()
+        keepers = keepers_of(contexts, session.settings, signer=signer, streams=False)
+        for keeper, context in zip(keepers, contexts, strict=True):
+            try:
+                found += await _scan_one(session, wanted, keeper, context, several=len(keepers) > 1)
+            except LiqctlError as error:
+                if len(keepers) == 1:
+                    raise
+                session.screen.note(f"liqctl: {context.venue.id}: {redact(str(error))}")
+                errors.append(error)
+        if errors:
+            raise errors[0]
+        return found
+
+
+async def _scan_one(
+    session: Session, wanted: Wanted, keeper: "Keeper", context: "Context", *, several: bool
+) -> int:
+    """Scan one venue; return how many were found."""
+    from liqctl.keeper.survey import survey  # noqa: PLC0415 - with the keeper only
+
+    with _progress(session) as progress:
+        found = await survey(
+            keeper,
+            context,
+            market=wanted.market,
+            min_notional=wanted.min_notional,
+            progress=progress,
+        )
+    _check_market(context.venue, keeper.engine, wanted.market)
+    findings = found.findings[: wanted.limit]
+    _print(session, context.venue, found, findings, several=several)
+    if not wanted.liquidate:
+        if not session.dry_run:
+            await _enqueue(session, context, findings)
+    elif keeper.liquidator is not None:
+        await _liquidate(session, keeper, context, findings)
+    return len(found.findings)
 
 
 def _audit(session: Session, wanted: Wanted, folder: Path, now_s: int | None) -> int:
     """Scan account dumps and print; return how many were found."""
-    from liqctl.cli.connect import venue_of  # noqa: PLC0415 - 300 ms, not for --help
     from liqctl.cli.dumps import read_dumps  # noqa: PLC0415 - when asked for
+    from liqctl.cli.programs import venues_of  # noqa: PLC0415 - 300 ms, not for --help
     from liqctl.keeper.offline import audit, engine_of, shelf_of  # noqa: PLC0415 - the same
 
-    venue = venue_of(session.settings)
-    shelf = shelf_of(venue, read_dumps(folder), now_s)
-    engine = engine_of(venue, shelf)
-    _check_market(venue, engine, wanted.market)
-    found = audit(engine, shelf, market=wanted.market, min_notional=wanted.min_notional)
-    time = {"now_s": shelf.now_s, "now_from": shelf.now_from}
-    _print(session, venue, found, found.findings[: wanted.limit], time)
-    return len(found.findings)
+    count, dumps, venues = 0, read_dumps(folder), venues_of(session.settings)
+    several = len(venues) > 1
+    for venue in venues:
+        shelf = shelf_of(venue, dumps, now_s)
+        engine = engine_of(venue, shelf)
+        _check_market(venue, engine, wanted.market)
+        found = audit(engine, shelf, market=wanted.market, min_notional=wanted.min_notional)
+        time = {"now_s": shelf.now_s, "now_from": shelf.now_from}
+        _print(session, venue, found, found.findings[: wanted.limit], time, several=several)
+        count += len(found.findings)
+    return count
 
 
-def refuse_watch_only(venue: "Venue") -> None:
-    """Refuse to liquidate on a venue that can only be watched.
+def refuse_watch_only(*venues: "Venue") -> None:
+    """Refuse to liquidate where every venue can only be watched.
 
     Raises:
-        GuardError: it is one; why.
+        GuardError: it is so; why, for the first.
     """
     from liqctl.venues.confirming import facts_for  # noqa: PLC0415 - with the venue only
 
-    reason = facts_for(venue).why_not
-    if reason is not None:
-        raise GuardError(f"{venue.id} can only be watched, nothing was sent: {reason}")
+    reasons = [facts_for(venue).why_not for venue in venues]
+    if None not in reasons:
+        raise GuardError(f"{venues[0].id} can only be watched, nothing was sent: {reasons[0]}")
 
 
 def _check_market(venue: "Venue", engine: "Engine", market: str | None) -> None:
@@ -173,18 +202,17 @@ def _check_market(venue: "Venue", engine: "Engine", market: str | None) -> None:
 async def _enqueue(
     session: Session,
     context: "Context",
-    connection: "Connection",
     findings: "tuple[Finding, ...]",
 ) -> None:
     """Hand the findings to a running keeper by the store."""
     from liqctl.keeper.survey import queue_row  # noqa: PLC0415 - with the keeper only
 
-    now_ms = connection.clock.unix_ms()
-    rows = [queue_row(finding, connection.venue.id, now_ms) for finding in findings]
+    now_ms = context.clock.unix_ms()
+    rows = [queue_row(finding, context.venue.id, now_ms) for finding in findings]
     if rows:
         await context.store.run(context.store.store.order_queue, rows)
         if not session.as_json:
-            database = session.settings.database_url
+            database = redact(session.settings.database_url)
             session.screen.note(
                 f"queued {len(rows):,} in {database}; a running `liqctl watch` on it takes them"
             )
@@ -253,7 +281,10 @@ def _print(
     found: "Survey",
     findings: "tuple[Finding, ...]",
     time: Mapping[str, object] | None = None,
+    *,
+    several: bool = False,
 ) -> None:
+    blocked = _blocked(found)
     if session.as_json:
         estimated = {"estimates": [row_of(one) for one in found.estimates]}
         session.screen.json(
@@ -263,6 +294,7 @@ def _print(
                 "venue": venue.id,
                 "coverage": found.coverage,
                 "liquidatable": [row_of(finding) for finding in findings],
+                **({"blocked": blocked} if blocked else {}),
                 **(estimated if found.estimates else {}),
                 **(time or {}),
             }
@@ -271,18 +303,28 @@ def _print(
     _print_table(session, (*findings, *found.estimates))
     coverage = found.coverage
     unknown = ", ".join(f"{count} {reason}" for reason, count in sorted(coverage.unknown.items()))
+    where = f"{venue.id}: " if several else ""
     shown = f", {len(findings):,} shown" if len(findings) < len(found.findings) else ""
     session.screen.print(
-        f"{len(found.findings):,} liquidatable at slot {found.slot:,}{shown}; coverage "
+        f"{where}{len(found.findings):,} liquidatable at slot {found.slot:,}{shown}; coverage "
         f"{coverage.evaluated:,} of {coverage.positions:,} positions"
         + (f", unknown: {unknown}" if unknown else "")
     )
+    if blocked:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in blocked.items())
+        session.screen.print(f"of these nothing is sent for {reasons}")
     if found.estimates:
         session.screen.print(f"{len(found.estimates):,} below their margin by an estimate only")
     if time is not None:
         session.screen.note(
             f"at unix time {time['now_s']}, from the {TIMES[str(time['now_from'])]}"
         )
+
+
+def _blocked(found: "Survey") -> dict[str, int]:
+    """Return how many findings nothing would be sent for, by the first reason."""
+    first = (one.assessment.blockers[0] for one in found.findings if one.assessment.blockers)
+    return dict(sorted(Counter(map(str, first)).items()))
 
 
 def _print_table(session: Session, findings: "tuple[Finding, ...]") -> None:

@@ -43,6 +43,25 @@ def duration_ms(text: str, option: str) -> int:
     return seconds * 1_000
 
 
+def unix_s(text: str, option: str) -> int:
+    """Return a date, or a date and time, as unix seconds, rounded down; without a zone it is UTC.
+
+    >>> unix_s("2023-11-14", "--since"), unix_s("2023-11-14T23:13:20+01:00", "--since")
+    (1699920000, 1700000000)
+
+    Raises:
+        SettingsError: it is neither.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+        known = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return (known - EPOCH) // timedelta(seconds=1)
+    except (ValueError, OverflowError):
+        raise SettingsError(
+            f"{option} must be a date such as 2026-11-24 or 2026-11-24T18:30, was {text!r}"
+        ) from None
+
+
 def utc(unix_s: int) -> str:
     """Return a time in UTC to the second; the number itself where no calendar reaches.
 

@@ -28,7 +28,7 @@ def list_venues(*, session: Session) -> None:
     With --idl and --mapping the user's own program stands last; what it can do is what the
     mapping claims.
     """
-    from liqctl.cli.connect import mapping_of  # noqa: PLC0415 - 300 ms, not for --help
+    from liqctl.cli.programs import mapping_of  # noqa: PLC0415 - 300 ms, not for --help
     from liqctl.venues.facts import FACTS, facts_of  # noqa: PLC0415 - 200 ms, not for --help
 
     mapped = mapping_of(session.settings)
@@ -95,7 +95,7 @@ def init(
 
     Where the IDL leaves a choice there is a "?", which no command takes for an answer.
     """
-    from liqctl.cli.connect import read_idl  # noqa: PLC0415 - 300 ms, not for --help
+    from liqctl.cli.programs import read_idl  # noqa: PLC0415 - 300 ms, not for --help
     from liqctl.cli.render import Screen  # noqa: PLC0415 - 40 ms, not for --help
     from liqctl.venues.skeleton import skeleton  # noqa: PLC0415 - 200 ms, not for --help
 

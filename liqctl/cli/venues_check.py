@@ -7,9 +7,10 @@ from pathlib import Path
 
 from liqctl.chain.base58 import is_address
 from liqctl.chain.client import Chain
-from liqctl.cli.connect import connected, dry_liquidator, venue_of
+from liqctl.cli.connect import connected, dry_liquidator
 from liqctl.cli.dumps import read_dumps
 from liqctl.cli.options import Session
+from liqctl.cli.programs import venue_of
 from liqctl.core.account import Account, Decoded, Seen, Undecodable
 from liqctl.core.health import Assessment
 from liqctl.core.instruction import Failure, Outcome, Plan

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ import typer
 
 from liqctl.cli import command_app
 from liqctl.cli.options import Session, whole_number, with_session
+from liqctl.cli.redact import redact
 from liqctl.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ DURATION_S_MAX = 10**9
 EMBEDDED = (2_000, 3, 1, "crash")
 OF_A_CLUSTER = (
     *("rpc_url", "rpc_fallback_urls", "send_urls", "ws_url"),
-    *("keypair", "program_id", "commitment"),
+    *("keypair", "venue", "program_id", "commitment"),
 )
 
 
@@ -44,6 +45,7 @@ class Plan:
     seed: int
     path: str
     duration_s: float | None
+    serve: bool
 
     def check(self, origins: Mapping[str, str]) -> None:
         """Refuse numbers out of range, and options that would silently do nothing.
@@ -72,7 +74,7 @@ class Plan:
 @app.command(
     epilog="Examples: liqctl watch -u URL -k KEY; liqctl watch --localnet --duration 60 --json"
 )
-@with_session("dry_run", "yes", daemon=True)
+@with_session("shadow_rate", "dry_run", "yes", daemon=True)
 def watch(
     *,
     session: Session,
@@ -96,6 +98,12 @@ def watch(
         float | None,
         typer.Option("--duration", metavar="SECONDS", help="End by itself after this long."),
     ] = None,
+    serve: Annotated[
+        bool,
+        typer.Option(
+            "--serve", help="Serve the API too, by a `liqctl serve` that never has the key."
+        ),
+    ] = False,
     stop: Annotated[
         bool,
         typer.Option("--stop", help="Stop every keeper on the database from signing, and end."),
@@ -106,6 +114,7 @@ def watch(
 ) -> int:
     """Watch all positions and liquidate the unhealthy ones.
 
+    Several venues are watched by one process; they share its endpoints, key, limits and database.
     Nothing is signed while the database holds a stop (--stop), a file STOP lies beside it, or
     after SIGUSR1; what is in the air goes on being settled.
     """
@@ -118,16 +127,19 @@ def watch(
         seed=seed,
         path=path,
         duration_s=duration,
+        serve=serve,
     )
     plan.check(session.origins)
+    if serve:
+        _check_serving(session)
     return asyncio.run(_watch(session, plan))
 
 
 def _switch(session: Session, *, stop: bool, resume: bool) -> int:
     """Set or lift the kill switch in the database."""
-    from liqctl.keeper.holds import write_switch  # noqa: PLC0415 - with the keeper only
     from liqctl.ports import SystemClock  # noqa: PLC0415 - 30 ms, not for --help
     from liqctl.store.open import open_store  # noqa: PLC0415 - 180 ms, not for --help
+    from liqctl.store.switch import write_switch  # noqa: PLC0415 - with the keeper only
 
     if stop and resume:
         raise SettingsError("--stop and --resume exclude each other")
@@ -136,7 +148,7 @@ def _switch(session: Session, *, stop: bool, resume: bool) -> int:
         write_switch(store, SystemClock().unix_ms(), stop=stop)
     finally:
         store.close()
-    database = session.settings.database_url
+    database = redact(session.settings.database_url)
     if session.as_json:
         session.screen.json({"type": "switch", "stopped": stop, "database": database})
     elif stop:
@@ -147,14 +159,14 @@ def _switch(session: Session, *, stop: bool, resume: bool) -> int:
 
 
 async def _watch(session: Session, plan: Plan) -> int:
-    from liqctl.cli.connect import connected  # noqa: PLC0415 - 300 ms, not for --help
+    from liqctl.cli.connect import connected_all  # noqa: PLC0415 - 300 ms, not for --help
 
     async with AsyncExitStack() as stack:
         embedded = None
         if plan.localnet:
             session, embedded = await stack.enter_async_context(_embedded(session, plan))
-        connection = await stack.enter_async_context(connected(session.settings))
-        return await _keep(session, plan, connection, embedded)
+        connections = await stack.enter_async_context(connected_all(session.settings))
+        return await _keep(session, plan, connections, embedded)
 
 
 @asynccontextmanager
@@ -179,6 +191,7 @@ async def _embedded(session: Session, plan: Plan) -> AsyncIterator[tuple[Session
                 "send_urls": (),
                 "rpc_requests_per_s": 100_000,
                 "ws_url": chain.ws_url,
+                "venue": ("reference",) if session.settings.mapping is None else (),
                 "program_id": chain.program_id,
                 "keypair": str(place / "liquidator.json"),
             }
@@ -189,47 +202,98 @@ async def _embedded(session: Session, plan: Plan) -> AsyncIterator[tuple[Session
 
 
 async def _keep(
-    session: Session, plan: Plan, connection: "Connection", embedded: "Embedded | None"
+    session: Session,
+    plan: Plan,
+    connections: "Sequence[Connection]",
+    embedded: "Embedded | None",
 ) -> int:
-    """Run the keeper until a signal or the end of the duration; print the summary then."""
+    """Run the keepers until a signal or the end of the duration; print the summary then."""
+    from liqctl.cli.alert_channels import alerting_of  # noqa: PLC0415 - with the keeper only
     from liqctl.cli.connect import (  # noqa: PLC0415 - 300 ms, not for --help
         dry_liquidator,
-        keeper_of,
-        kept,
+        keepers_of,
+        kept_all,
         signer_of,
     )
+    from liqctl.cli.serve_child import ServeChild  # noqa: PLC0415 - with the keeper only
     from liqctl.cli.stream import EventStream  # noqa: PLC0415 - with the keeper only
     from liqctl.cli.summary import print_summary  # noqa: PLC0415 - with the keeper only
     from liqctl.store.open import open_store  # noqa: PLC0415 - 180 ms, not for --help
 
     database = "sqlite::memory:" if session.dry_run else session.settings.database_url
     async with (
-        signer_of(session, connection) as signer,
-        kept(connection, open_store(database)) as context,
+        signer_of(session, *connections) as signer,
+        kept_all(connections, open_store(database)) as contexts,
     ):
         liquidator = dry_liquidator(session.settings) if signer is None else None
-        keeper = keeper_of(context, session.settings, signer=signer, liquidator=liquidator)
+        keepers = keepers_of(contexts, session.settings, signer=signer, liquidator=liquidator)
+        clock = contexts[0].clock
+        await _tell_of_others(session, contexts)
         stop = asyncio.Event()
         _stop_on_signals(stop)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, keeper.holds.pull)
-        started_ns = connection.clock.monotonic_ns()
-        async with asyncio.TaskGroup() as tasks:
-            events = EventStream(session, context, stop) if session.as_json else None
-            showing = events.run() if events is not None else _show(session, keeper, context)
-            side = [tasks.create_task(showing, name="show")]
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _pull, keepers)
+        started_ns = clock.monotonic_ns()
+        delivers = not session.dry_run
+        async with (
+            alerting_of(session.settings, contexts[0], keepers, delivers=delivers) as alerting,
+            asyncio.TaskGroup() as tasks,
+        ):
+            events = EventStream(session, contexts[0], stop) if session.as_json else None
+            showing = events.run() if events is not None else _show(session, keepers, contexts[0])
+            side = [
+                tasks.create_task(showing, name="show"),
+                tasks.create_task(alerting.run(), name="alerts"),
+            ]
+            if plan.serve:
+                api = ServeChild(session, contexts[0])
+                side.append(tasks.create_task(api.run(), name="api"))
             if embedded is not None:
                 side.append(tasks.create_task(embedded.watched(), name="chain"))
             if plan.duration_s is not None:
-                side.append(tasks.create_task(_end_after(plan.duration_s, keeper, embedded, stop)))
-            await keeper.run(stop)
+                side.append(tasks.create_task(_end_after(plan.duration_s, keepers, embedded, stop)))
+            await _run_all(keepers, stop)
             for task in side:
                 task.cancel()
         if events is not None:
             await events.catch_up()
         if plan.duration_s is not None:
-            clean = await print_summary(session, connection, context, keeper, started_ns)
+            clean = await print_summary(session, contexts, keepers, started_ns)
             return 0 if clean or session.dry_run else 1
         return 0
+
+
+def _check_serving(session: Session) -> None:
+    from liqctl.cli.serve_child import check_serving  # noqa: PLC0415 - with --serve only
+
+    if session.dry_run:
+        raise SettingsError("--serve shows what is recorded, and --dry-run records nothing")
+    check_serving(session.settings)
+
+
+async def _tell_of_others(session: Session, contexts: "Sequence[Context]") -> None:
+    """Say so when attempts are in the air of venues that nobody here watches and settles."""
+    store = contexts[0].store
+    everything = len(await store.run(store.store.live_attempts))
+    for context in contexts:
+        everything -= len(await store.run(store.store.live_attempts, context.venue.id))
+    if everything:
+        session.screen.note(
+            f"{everything:,} attempts of other venues are on record and not final; only a watch of "
+            "theirs settles them"
+        )
+
+
+async def _run_all(keepers: "Sequence[Keeper]", stop: asyncio.Event) -> None:
+    """Run every keeper to its end; one that dies takes the others with it, loudly."""
+    async with asyncio.TaskGroup() as tasks:
+        for keeper in keepers:
+            tasks.create_task(keeper.run(stop), name=f"keeper {keeper.venue.id}")
+
+
+def _pull(keepers: "Sequence[Keeper]") -> None:
+    """Set the kill switch of this process."""
+    for keeper in keepers:
+        keeper.holds.pull()
 
 
 def _stop_on_signals(stop: asyncio.Event) -> None:
@@ -248,7 +312,10 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
 
 
 async def _end_after(
-    seconds: float, keeper: "Keeper", embedded: "Embedded | None", stop: asyncio.Event
+    seconds: float,
+    keepers: "Sequence[Keeper]",
+    embedded: "Embedded | None",
+    stop: asyncio.Event,
 ) -> None:
     """Stop when the time is up; on an embedded chain prices rest first and the queue runs dry."""
     await asyncio.sleep(seconds)
@@ -256,14 +323,14 @@ async def _end_after(
         await embedded.rest()
         for _ in range(50):
             await asyncio.sleep(0.2)
-            if not keeper.in_flight() and not len(keeper.engine.queue):
+            if not any(one.in_flight() or one.engine.undoubted for one in keepers):
                 break
     stop.set()
 
 
-async def _show(session: Session, keeper: "Keeper", context: "Context") -> None:
+async def _show(session: Session, keepers: "Sequence[Keeper]", context: "Context") -> None:
     """Show the live view on a terminal; elsewhere the log says what happens."""
     if session.screen.out.is_terminal and not session.screen.out.is_dumb_terminal:
         from liqctl.cli.live import show_live  # noqa: PLC0415 - when there is a terminal
 
-        await show_live(session, keeper, context)
+        await show_live(session, keepers, context)

@@ -95,10 +95,10 @@ class Chain:
 
 
 @contextmanager
-def chain(*, seed: int = 1) -> Iterator[Chain]:
+def chain(*, seed: int = 1, module: str = "tests.cli.chain_fixture") -> Iterator[Chain]:
     """Run a chain until the end of the block."""
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.cli.chain_fixture", str(seed)],
+        [sys.executable, "-m", module, str(seed)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -237,6 +237,7 @@ class Child:
         self.starts = {one.symbol: one for one in self.scenario.specs}
         self.stack = AsyncExitStack()
         self.port = 0
+        self.frozen = False
 
     async def up(self) -> LocalnetServer:
         server = LocalnetServer(
@@ -296,12 +297,13 @@ class Child:
     async def tick(self) -> None:
         while True:
             await asyncio.sleep(SLOT_MS / 1_000)
-            self.scenario.world.tick()
+            if not self.frozen:
+                self.scenario.world.tick()
 
-    async def serve(self) -> None:
-        server = await self.up()
+    def ready(self, server: LocalnetServer) -> dict[str, Any]:
+        """Return what the other side needs to know."""
         addresses = self.scenario.addresses
-        ready = {
+        return {
             "rpc_url": server.url,
             "ws_url": server.ws_url,
             "program_id": addresses.program,
@@ -309,11 +311,18 @@ class Child:
             "fund": addresses.insurance_fund,
             "prices": {one.symbol: str(one.price_account) for one in self.starts.values()},
         }
-        answer(ready)
+
+    async def serve(self) -> None:
+        answer(self.ready(await self.up()))
         ticking = asyncio.create_task(self.tick())
         loop = asyncio.get_running_loop()
         while line := await loop.run_in_executor(None, sys.stdin.readline):
-            answer(await self.follow(json.loads(line)))
+            order = json.loads(line)
+            if order["do"] == "freeze":
+                self.frozen = order["on"]
+                answer({})
+            else:
+                answer(await self.follow(order))
         ticking.cancel()
         await self.stack.aclose()
 

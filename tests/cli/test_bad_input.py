@@ -225,7 +225,7 @@ def test_a_database_that_cannot_be_used(desk):
         "sqlite:text.db": "text.db is not a SQLite database; name another file",
         "sqlite:.": "is a directory; name a file in it as the database",
         "sqlite:newer.db": "has schema 99, this liqctl knows ",
-        "postgresql://host/name": "set DATABASE_URL=sqlite:FILE for now",
+        "postgresql://host/name?nonsense=1": "the PostgreSQL URL cannot be read",
         "file.db": "--database must be sqlite:FILE",
     }.items():
         for command in (("scan", "--json"), (*WATCH, "-k", desk.key)):

@@ -1,6 +1,8 @@
 """Settings: layers, origins, refusals; and the commands that show them."""
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from typer.testing import CliRunner, Result
 from liqctl.cli import app
 from liqctl.cli.connect import tuning_of
 from liqctl.config import Files, Loaded, Settings, load, log_levels
+from liqctl.core.price_terms import PriceTerms, SourceName
 from liqctl.errors import SettingsError
 
 
@@ -397,3 +400,115 @@ def test_the_price_of_sol_is_taken_exactly(given, price_e6):
 def test_a_price_of_sol_that_is_none_is_refused(given):
     with pytest.raises(SettingsError, match="a positive number with at most six places"):
         loaded({"sol_price_usd": given})
+
+
+FEED = "ab" * 32
+MARKETS = f"""
+hermes_url = "https://prices.example/hermes"
+price_band_bps = 50
+price_max_age_s = 30
+[markets.SOL]
+price_sources = ["hermes", "program", "hermes"]
+price_sources_min = 2
+feed_id = "0x{FEED.upper()}"
+price_max_age_s = 90
+price_confidence_multiple_permille = 0
+[markets."BTC-PERP"]
+price_sources = ["program"]
+"""
+
+
+def test_a_market_has_terms_of_its_own_and_the_usual_ones_beside(empty_home):
+    write(Path("liqctl.toml"), MARKETS)
+
+    limits = tuning_of(loaded().settings).limits
+
+    assert limits.prices_of("SOL") == PriceTerms(
+        sources=(SourceName.HERMES, SourceName.PROGRAM),
+        sources_min=2,
+        feed_id=FEED,
+        age_s_max=90,
+        band_bps_max=50,
+        confidence_permille=0,
+    )
+    usual = PriceTerms(
+        sources=(SourceName.PROGRAM, SourceName.HERMES), age_s_max=30, band_bps_max=50
+    )
+    assert limits.prices_of("BTC-PERP") == replace(usual, sources=(SourceName.PROGRAM,))
+    assert limits.prices_of("ETH") == usual
+
+
+def test_without_a_price_service_prices_are_those_of_the_chain():
+    assert tuning_of(loaded().settings).limits.prices == PriceTerms()
+
+
+def test_a_variable_holds_the_markets_as_json():
+    told = json.dumps({"SOL": {"price_max_age_s": 90, "price_sources": "program,push_feed"}})
+
+    settings = loaded({}, {"LIQCTL_MARKETS": told}).settings
+
+    terms = tuning_of(settings).limits.prices_of("SOL")
+    assert (terms.age_s_max, terms.sources) == (90, (SourceName.PROGRAM, SourceName.PUSH_FEED))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[markets.SOL]\nprice_max_age = 5", r"^markets.SOL.price_max_age is no setting; there is"),
+        ("[markets.SOL]\nprice_max_age_s = 0", r"^markets.SOL.price_max_age_s must be greater"),
+        ("[markets.SOL]\nprice_max_age_s = true", r"markets.SOL.price_max_age_s must be a whole"),
+        (
+            '[markets.SOL]\nprice_sources = ["push_feed"]',
+            r"SOL.price_sources must name program too",
+        ),
+        ('[markets.SOL]\nprice_sources = ["pyth"]', r"markets.SOL.price_sources must be 'program'"),
+        ("[markets.SOL]\nprice_sources = []", r"^markets.SOL.price_sources "),
+        (
+            '[markets.SOL]\nfeed_id = "SOL"',
+            r"SOL.feed_id must be a feed id of 64 hexadecimal digits",
+        ),
+        ('[markets.SOL]\nprice_sources = ["program", "hermes"]', r"SOL.price_sources names hermes"),
+        ("[markets.SOL]\nprice_sources_min = 2", r"SOL.price_sources_min must be at most 1"),
+        ("[markets.SOL]\nprice_sources_min = 4", r"markets.SOL.price_sources_min must be less"),
+        ("markets = 5", r"^markets must be a valid dictionary, was 5 \(liqctl.toml\)$"),
+        ("[markets]\nSOL = 5", r"^markets.SOL must be"),
+        (
+            'hermes_url = "ftp://x"',
+            r"^hermes_url must be a URL that starts with https:// or http://",
+        ),
+        ('hermes_api_key_file = "k"', r"^hermes_api_key_file needs hermes_url"),
+        ("price_band_bps = 0", r"^price_band_bps must be greater"),
+    ],
+)
+def test_terms_of_prices_that_make_no_sense_are_refused_by_name(empty_home, text, message):
+    write(Path("liqctl.toml"), text)
+
+    with pytest.raises(SettingsError, match=message):
+        loaded()
+
+
+def test_a_variable_that_is_no_json_is_refused():
+    with pytest.raises(SettingsError, match=r"^markets must be JSON such as"):
+        loaded({}, {"LIQCTL_MARKETS": "SOL"})
+
+
+def test_the_markets_are_shown_as_they_are_set(empty_home):
+    write(Path("liqctl.toml"), MARKETS)
+
+    shown = json.loads(run("config", "show", "--json").stdout)
+
+    assert shown["markets"]["SOL"]["price_sources"] == ["hermes", "program"]
+    assert shown["hermes_url"] == "https://prices.example/..."
+
+
+def test_the_terms_of_a_market_in_the_readme_are_taken(empty_home):
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    [example] = [
+        each for each in re.findall(r"```toml\n(.*?)```", readme, re.DOTALL) if "markets" in each
+    ]
+    write(Path("liqctl.toml"), example)
+
+    terms = tuning_of(loaded().settings).limits.prices_of("SOL")
+
+    assert terms.sources == (SourceName.HERMES, SourceName.PROGRAM, SourceName.PUSH_FEED)
+    assert (terms.sources_min, terms.age_s_max) == (2, 90)

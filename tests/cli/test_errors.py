@@ -22,6 +22,7 @@ from liqctl.errors import (
     PriceError,
     RpcRefused,
     RpcUnreachable,
+    SpendCapReached,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +42,7 @@ def kinds(root: type[LiqctlError] = LiqctlError) -> Iterator[type[LiqctlError]]:
             yield from kinds(kind)
 
 
-@pytest.mark.parametrize("kind", [k for k in kinds() if k is not RpcRefused])
+@pytest.mark.parametrize("kind", [k for k in kinds() if k not in {RpcRefused, SpendCapReached}])
 def test_an_error_is_one_line_and_its_exit_code(kind, capsys):
     code = exit_code_of(raising(kind()))
 
@@ -55,10 +56,12 @@ def test_the_exit_codes_are_those_of_the_documentation():
 
     assert by_name == {
         "LiqctlError": 1, "LayoutError": 1, "StoreError": 1, "StoreBusy": 1,
+        "DeliveryError": 1,
         "SettingsError": 2, "StoreUnusable": 2,
         "RpcError": 4, "RpcUnreachable": 4, "RpcMalformed": 4, "RpcRefused": 4,
         "PriceError": 5, "HermesError": 5, "HermesUnreachable": 5, "HermesMalformed": 5,
         "HermesRefused": 5, "TransactionError": 6, "GuardError": 7,
+        "SpendCapReached": 7,
     }  # fmt: skip
 
 
@@ -119,7 +122,6 @@ def run(*arguments: str) -> Result:
         (("config", "showw"), "No such command 'showw'. Did you mean 'show'? See `liqctl config --help`."),
         (("config",), "Missing command. See `liqctl config --help`."),
         (("--bogus",), "No such option: --bogus. See `liqctl --help`."),
-        (("serve",), "the API comes with the next release; until then use `--json` on any command"),
     ],
 )  # fmt: skip
 def test_wrong_usage_is_one_line_and_exit_code_2(arguments, line):

@@ -10,7 +10,7 @@ from dataclasses import fields
 import pytest
 
 from liqctl.core.intent import Claim, IntentState
-from liqctl.core.record import FailureRow, Liquidation
+from liqctl.core.record import AttemptRow, FailureRow, Liquidation
 from liqctl.ports import Store
 from liqctl.store.open import open_store
 from tests.cli.records import FIRST, SECOND, THIRD, answers, run
@@ -59,7 +59,12 @@ def store(empty_home: None) -> Iterator[Store]:
             liquidator_reward=BEYOND_FLOATS, health_factor_before=math.nan,
         ),
     )  # fmt: skip
-    record(store, liquidation("s3", position_pubkey=THIRD, symbol="SOL", timestamp=1_700_000_060))
+    record(
+        store,
+        liquidation(
+            "s3", position_pubkey=THIRD, owner_pubkey=THIRD, symbol="SOL", timestamp=1_700_000_060
+        ),
+    )
     for number in range(3):
         store.record_failure(failure("oracle", position_pubkey=FIRST, symbol="SOL", at_ms=number))
     lost = failure("lost_race", position_pubkey=SECOND, symbol="BTC", detail="gone\n=1", at_ms=9)
@@ -92,7 +97,8 @@ def test_json_lines_keep_every_column_and_every_digit(store):
     assert second["health_factor_before"] is None
     assert totals == {
         "type": "totals", "shown": 3, "full": 2, "partial": 1, "failed": 3, "lost_races": 1,
-        "rewards": BEYOND_FLOATS + 2 * 2_130_000, "bad_debt": 80, "fees_lamports": 15_000,
+        "rewards": BEYOND_FLOATS + 2 * 2_130_000, "bad_debt": 80, "bad_debt_uncovered": 0,
+        "fees_lamports": 15_000,
     }  # fmt: skip
 
 
@@ -150,14 +156,84 @@ def test_failures_as_csv(store):
 
     header, row = csv.reader(io.StringIO(result.stdout))
     assert header == [field.name for field in fields(FailureRow)]
-    assert row == [SECOND, "BTC", "lost_race", "gone\\n=1", "sig", "900", "9"]
+    assert row == ["4", SECOND, "BTC", "lost_race", "gone\\n=1", "sig", "900", "9"]
+
+
+def test_attempts_are_shown_with_their_state_and_fee(store):
+    claim = store.claim(request(FIRST, generation=8), "me", 5_000, 60_000)
+    assert store.record_attempt(claim, attempt(claim, "s4", position=FIRST, symbol="SOL"), 5_000)
+
+    header, newest, *_, totals = run("history", "--attempts").stdout.splitlines()
+
+    assert header.split()[:5] == ["signed", "position", "market", "state", "sends"]
+    assert re.search(rf"^1970-01-01 00:00:05Z +{FIRST} +SOL +SIGNED +0 +- +- +s4$", newest)
+    assert totals.startswith("4 shown: 3 FINALIZED_OK, 1 SIGNED; in total 2 full")
+    *rows, last = answers("history", "--attempts", "--position", SECOND)
+    assert [(row["type"], row["signature"], row["fee_lamports"]) for row in rows] == [
+        ("attempt", "s2", 5_000)
+    ]
+    assert (last["shown"], last["states"]) == (1, {"FINALIZED_OK": 1})
+
+
+def test_attempts_as_csv(store):
+    result = run("history", "--attempts", "--csv", "--market", "BTC")
+
+    header, row = csv.reader(io.StringIO(result.stdout))
+    assert header == [field.name for field in fields(AttemptRow)]
+    assert row[:3] == ["s2", "2", "1"]
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (("--since", "2023-11-14T22:14"), ["s3"]),
+        (("--until", "2023-11-14T22:14"), ["s2", "s1"]),
+        (("--until", "2023-11-14"), []),
+        (("--since", "2023-11-14", "--until", "2023-11-15", "--market", "BTC"), ["s2"]),
+        (("--owner", THIRD), ["s3"]),
+        (("--owner", SECOND), []),
+        (("--venue", "reference"), ["s3", "s2", "s1"]),
+        (("--venue", "jupiter"), []),
+        (("--attempts", "--since", "1970-01-01T00:00:01+00:00"), ["s3", "s2", "s1"]),
+        (("--attempts", "--since", "1970-01-01T00:00:02"), []),
+        (("--attempts", "--until", "1970-01-01T00:00:01"), []),
+        (("--attempts", "--venue", "jupiter"), []),
+        (("--attempts", "--venue", "reference", "--market", "SOL"), ["s3", "s1"]),
+    ],
+)
+def test_time_owner_and_venue_choose(store, options, found):
+    *rows, _ = answers("history", *options)
+
+    assert [row["signature"] for row in rows] == found
+
+
+@pytest.mark.parametrize(
+    ("options", "times"),
+    [
+        (("--class", "lost_race"), [9]),
+        (("--failures", "--class", "oracle"), [2, 1, 0]),
+        (("--class", "oracle", "--market", "BTC"), []),
+        (("--failures", "--since", "1970-01-01T00:00:01"), []),
+        (("--failures", "--until", "1970-01-01T00:00:01"), [9, 2, 1, 0]),
+    ],
+)
+def test_class_and_time_choose_failures(store, options, times):
+    *rows, _ = answers("history", *options)
+
+    assert [row["at_ms"] for row in rows] == times
+
+
+def test_a_configured_venue_is_no_filter(store, monkeypatch):
+    monkeypatch.setenv("LIQCTL_VENUE", "jupiter")
+
+    assert len(answers("history")) == 4
 
 
 def test_an_empty_database_has_totals_only():
     open_store("sqlite:liquidation_engine.db").close()
 
     assert run("history").stdout.startswith("0 shown; in total 0 full")
-    assert len(answers("history", "--failures")) == 1
+    assert len(answers("history", "--failures")) == len(answers("history", "--attempts")) == 1
 
 
 @pytest.mark.parametrize(
@@ -165,6 +241,15 @@ def test_an_empty_database_has_totals_only():
     [
         (("--csv", "--json"), "--csv and --json exclude each other"),
         (("--position", "nonsense"), "'nonsense' is no public key in base58"),
+        (("--owner", "nonsense"), "'nonsense' is no public key in base58"),
+        (("--since", "yesterday"), "--since must be a date such as 2026-11-24"),
+        (("--until", "2026-13-01"), "--until must be a date such as 2026-11-24"),
+        (("--attempts", "--failures"), "--attempts and --failures (or --class) exclude"),
+        (("--attempts", "--class", "oracle"), "--attempts and --failures (or --class) exclude"),
+        (("--attempts", "--owner", FIRST), "the owner is recorded for liquidations only"),
+        (("--failures", "--owner", FIRST), "the owner is recorded for liquidations only"),
+        (("--failures", "--venue", "reference"), "the venue is not recorded for failures"),
+        (("--venue", "jupiter", "--venue", "reference"), "history shows one venue or all"),
         (("--limit", "-1"), "--limit must be a whole number from 0"),
         (("--database", "sqlite:none.db"), "`liqctl watch` creates it"),
     ],

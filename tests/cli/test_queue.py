@@ -43,7 +43,7 @@ def store(empty_home: None) -> Iterator[Store]:
         ),
     ]  # fmt: skip
     store.put_queue(rows, [])
-    store.put_state("keeper", "{}", now_ms())
+    store.put_state("keeper:reference", "{}", now_ms())
     yield store
     store.close()
 
@@ -104,7 +104,7 @@ def test_a_market_and_a_state_narrow_the_list(store, options, found):
     ],
 )
 def test_a_keeper_that_has_been_silent_for_ten_seconds_seems_not_to_run(store, age_ms, words):
-    store.put_state("keeper", "{}", now_ms() - age_ms)
+    store.put_state("keeper:reference", "{}", now_ms() - age_ms)
 
     assert re.fullmatch(words + "\n", run("queue").stderr)
 
@@ -135,7 +135,7 @@ def test_an_order_is_left_for_the_keeper_and_shown(store):
 
 
 def test_an_order_without_a_keeper_says_that_it_waits(store):
-    store.put_state("keeper", "{}", now_ms() - 60_000)
+    store.put_state("keeper:reference", "{}", now_ms() - 60_000)
 
     result = run("queue", "retry", THIRD)
 

@@ -7,15 +7,20 @@ Source: court documents, United States v. Eisenberg, and Mango's own report, Oct
 
 Here a price far from the last one is not acted on before a later one agrees, one tick that turns
 most positions stops everything for a while, and what a bad hour can cost is bounded by the caps.
-Whoever moves a price in small steps is believed: no second source is asked.
+Whoever moves a price in small steps is believed where no second source is asked; where one is,
+nothing is sent while the two are further apart than the band.
 """
 
 import pytest
 
 from liqctl.core.breaker import BreakerRules
+from liqctl.core.events import PricesSeen
 from liqctl.core.guards import Limits
+from liqctl.core.price_terms import PriceTerms, SourceName
+from liqctl.oracle.hermes import decode_update
 from tests.incidents.replay import Published, Replay, dollars, work_off
 from tests.keeper.stage import execute
+from tests.oracle.hermes_bodies import body, entry
 
 
 @pytest.fixture
@@ -74,3 +79,28 @@ async def test_a_price_of_24_times_the_last_one_spends_nothing_until_a_later_one
     await stage.show(keeper, "SOL", pumped(24))
 
     assert (await execute(keeper)).live is not None
+
+
+@pytest.mark.parametrize("asked", [False, True])
+async def test_a_price_pumped_in_small_steps_is_stopped_by_a_second_source_alone(stage, asked):
+    beside = (SourceName.HERMES,) if asked else ()
+    terms = PriceTerms(sources=(SourceName.PROGRAM, *beside))
+    keeper = stage.keeper(limits=Limits(prices=terms))
+    await keeper.start()
+    feed = stage.specs["SOL"].feed.hex()
+
+    for percent in range(2, 14, 2):
+        stage.ticks(3)
+        now_s = stage.world.unix_ms // 1_000
+        elsewhere = body(entry(feed, price=str(150 * 10**8), published=now_s))
+        keeper.mailbox.put(PricesSeen(readings=decode_update(elsewhere, {feed}).readings))
+        await stage.show(keeper, "SOL", dollars(150 * (100 + percent) / 100, 0.1))
+
+    waiting = len(keeper.engine.queue)
+    await work_off(keeper)
+
+    assert waiting > 0
+    [(attempts,)] = stage.rows("SELECT COUNT(*) FROM attempt")
+    assert attempts == (0 if asked else waiting)
+    reasons = {entry.reason for entry in keeper.engine.queue.entries() if entry.reason}
+    assert reasons == ({"price_sources_disagree"} if asked else set())

@@ -55,10 +55,10 @@ async def test_a_rescue_that_fails_for_a_while_is_tried_again(stage, quick_rescu
     stage.lapse()
     working, failures = store.live_attempts, []
 
-    def locked():
+    def locked(*venue):
         failures.append(1)
         if len(failures) > 3:
-            return working()
+            return working(*venue)
         raise StoreBusy
 
     monkeypatch.setattr(store, "live_attempts", locked)

@@ -23,10 +23,19 @@ PACKAGE = ROOT / "liqctl"
 LOCKS = sorted((ROOT / "requirements").glob("*.lock"))
 REQUIREMENT = re.compile(r"^[A-Za-z0-9].*?(?=^[A-Za-z0-9]|\Z)", re.MULTILINE | re.DOTALL)
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}\b")
-# The clients of nodes and of Hermes; what serves an embedded or simulated chain is no part of a keeper.
-EGRESS = {"chain/rpc.py", "chain/hot_wire.py", "chain/stream.py", "oracle/hermes_http.py"}
-SERVERS = ("localnet/", "sim/")
-OPENERS = {"httpx", "websockets", "socket", "aiohttp", "requests", "urllib.request", "http.client"}
+# The clients of nodes, of Hermes, of a database server and of the receivers of alerts. What serves an
+# embedded or simulated chain or the API, and what measures that, is no part of a keeper.
+EGRESS = {
+    *("chain/rpc.py", "chain/hot_wire.py", "chain/stream.py", "oracle/hermes_http.py"),
+    *("alerts/channels.py", "store/changes.py"),
+    *("store/postgres.py", "store/postgres_errors.py"),
+    *("store/postgres_link.py", "store/postgres_schema.py", "store/postgres_url.py"),
+}
+SERVERS = ("localnet/", "sim/", "server/", "cli/bench_")
+OPENERS = {
+    *("httpx", "websockets", "socket", "aiohttp", "requests", "urllib.request", "http.client"),
+    *("psycopg", "apprise", "smtplib"),
+}
 CALLS = {"open_connection", "create_connection", "open_unix_connection"}
 # One signs; the other knows a key when it sees one, to take it out of a text.
 HOLDERS = {"chain/wallet.py", "cli/redact.py"}

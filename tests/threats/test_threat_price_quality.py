@@ -6,16 +6,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from liqctl.core.guards import Limits, blocker
+from liqctl.core.price_guard import PriceGuard
 from tests.venues.program_cases import NOW
-from tests.venues.test_reference_verdict import CASE, assess
+from tests.venues.test_reference_verdict import CASE, VENUE, assess, position_of, view_of
 
 PRICES = st.integers(9_400_000_000, 10_600_000_000)
 CONFIDENCES = st.integers(0, 2**64 - 1) | st.integers(0, 300_000_000)
 
 
 def may_send(case):
-    verdict = assess(case)
-    return verdict.liquidatable is True and blocker(verdict, Limits()) is None
+    verdict, limits = assess(case), Limits()
+    if verdict.liquidatable is not True or blocker(verdict, limits) is not None:
+        return False
+    return PriceGuard(VENUE, limits).objection(position_of(case), view_of(case), NOW) is None
 
 
 @settings(max_examples=150, deadline=None)
