@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from liqctl.errors import present
 
@@ -44,7 +44,7 @@ class Listener(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask for the upgrade."""
-        self.transport: asyncio.Transport = transport  # type: ignore[assignment]
+        self.transport = cast("asyncio.Transport", transport)
         self.transport.write(HANDSHAKE)
 
     def data_received(self, data: bytes) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from liqctl.server import stream_reference as stream
+
 TITLE = "The API of liqctl"
 
 REFERENCE = re.compile(r"\[\[(\w+)\]\]")
@@ -57,9 +59,19 @@ def blocks(document: Mapping[str, Any]) -> Iterator[Block]:
     yield Heading(2, "Routes", "routes")
     for method, path, operation in operations:
         yield from _operation(method, path, operation)
+    yield from _stream()
     yield Heading(2, "Objects", "objects")
     for name, schema in document["components"]["schemas"].items():
         yield from _object(name, schema)
+
+
+def _stream() -> Iterator[Block]:
+    yield Heading(2, "WebSocket", "websocket")
+    yield from map(Text, stream.INTRODUCTION)
+    frames = ((f"`{kind}`", fields, told) for kind, (fields, told) in stream.FRAMES.items())
+    yield Table(("type", "further fields", "when"), tuple(frames))
+    yield Table(("order", "what it does"), tuple(stream.ORDERS.items()))
+    yield Table(("close code", "why"), tuple(stream.CLOSES.items()))
 
 
 def markdown(document: Mapping[str, Any]) -> str:

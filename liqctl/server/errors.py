@@ -65,7 +65,7 @@ def store_problem(error: StoreError) -> Problem:
     match error:
         case StoreBusy():
             return Problem(
-                code="database_busy", message="The database did not answer in time; try again."
+                code="database_busy", message="The database is locked, slow or away; try again."
             )
         case StoreUnusable():
             return Problem(
@@ -123,7 +123,9 @@ def _told(found: Sequence[Any]) -> str:
 def _finding(found: Mapping[str, Any]) -> str:
     if found["type"] == "extra_forbidden":
         return "There is no such parameter"
-    return str(found["msg"])
+    # A check of ours: pydantic would put its own words before it.
+    own = found.get("ctx", {}).get("error")
+    return str(own or found["msg"])
 
 
 def _place(parts: Iterable[object]) -> str:

@@ -19,6 +19,12 @@ UnixS = Annotated[int, Field(ge=0, le=2**40)]
 UnixMs = Annotated[int, Field(ge=0, le=2**53 - 1)]
 
 
+class Unfiltered(BaseModel):
+    """Nothing: who names a filter here must not take the whole for what was asked for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
 class Paged(BaseModel):
     """How much of a list, and from where."""
 

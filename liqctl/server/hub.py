@@ -194,7 +194,9 @@ class Hub:
     def beat(self, now_ms: int) -> None:
         """Show every client that has read everything that the server is alive."""
         seq = self.seq or 0
-        wire = message("heartbeat", seq, at_ms=now_ms, database=self.failing or "ok")
+        # Not the error itself: it may name a file.
+        word = "ok" if self.failing is None else "failing"
+        wire = message("heartbeat", seq, at_ms=now_ms, database=word)
         for client in list(self._clients):
             if client.is_idle and client.position <= seq:
                 self._put(client, wire)

@@ -278,13 +278,16 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         """Accept a handshake and add the line to what the application is given."""
         super().handle_connect(event)
         if not self.close_sent:
-            cast("dict[str, object]", self.scope["extensions"])[LINE] = self
+            cast("dict[str, Any]", self.scope)["extensions"][LINE] = self
 
     async def send(self, message: Any) -> None:  # noqa: ANN401 - ASGI's
         """Send; a close does not wait until the client reads, which it may never do."""
         if message["type"] == "websocket.close":
             self.writable.set()
         await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
+            # uvicorn takes a handshake that was answered with a refusal for one not answered.
+            self.handshake_complete = True
 
     def pause_writing(self) -> None:
         """Note since when the client has not read."""

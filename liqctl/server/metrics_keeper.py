@@ -136,10 +136,10 @@ def _tell_trouble(to: Families, status: Status) -> None:
 def _tell_market(to: Families, venue: str, market: MarketStatus) -> None:
     labels = {"venue": venue, "symbol": market.symbol}
     to.gauge("liqctl_price", "What verdicts use, in 1e-6 quote.", market.price_e6, **labels)
-    text = "Whether the price is refused, or nothing is sent on it."
+    text = "Whether the price is refused, or sends on it are held back."
     refused = market.refusal is not None or market.doubt is not None
     to.gauge("liqctl_price_unusable", text, int(refused), **labels)
-    text = "1 while the price is known and nothing is sent on it, by reason."
+    text = "1 while the price is known and sends on it are held back, by reason."
     doubt = market.doubt if market.price_e6 is not None else None
     is_doubted = None if doubt is None else 1
     to.gauge("liqctl_price_doubted", text, is_doubted, **labels, reason=doubt or "")

@@ -116,18 +116,24 @@ class Reader:
         """On the thread of the store: read, and note whether the database works."""
         try:
             found = read(self._opened())
-        except StoreBusy:
+        except StoreBusy as error:
+            if self._is_news("busy"):
+                log.error("database_busy", error=str(error))  # noqa: TRY400 - the text says it all
             raise
         except StoreError as error:
             self._drop()
-            if self._failing != str(error):
-                log.error("database_failed", error=str(error))  # noqa: TRY400 - the text says it all
-            self._failing = str(error)
+            if self._is_news(str(error)):
+                log.error("database_failed", error=str(error))  # noqa: TRY400 - as above
             raise
         if self._failing:
             log.warning("database_works_again")
             self._failing = ""
         return found
+
+    def _is_news(self, failing: str) -> bool:
+        """Return whether this has not been told since the database last worked."""
+        before, self._failing = self._failing, failing
+        return before != failing
 
     def _opened(self) -> Store:
         place = self._source.place()

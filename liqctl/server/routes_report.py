@@ -37,6 +37,7 @@ class TotalsView(msgspec.Struct, kw_only=True):
     lost_races: int
     rewards: Amount
     bad_debt: Amount
+    bad_debt_uncovered: Amount
     fees_lamports: Amount
 
 
@@ -175,6 +176,7 @@ def _totals(totals: Totals) -> TotalsView:
         lost_races=totals.lost_races,
         rewards=amount(totals.rewards),
         bad_debt=amount(totals.bad_debt),
+        bad_debt_uncovered=amount(totals.bad_debt_uncovered),
         fees_lamports=amount(totals.fees_lamports),
     )
 

@@ -21,7 +21,13 @@ from liqctl.core.record import (
 from liqctl.ports import Store
 from liqctl.server.answers import Listing, Reading, Timed, documented, json_answer
 from liqctl.server.errors import ApiError
-from liqctl.server.filters import Address, InsuranceFilter, PositionFilter, QueueFilter
+from liqctl.server.filters import (
+    Address,
+    InsuranceFilter,
+    PositionFilter,
+    QueueFilter,
+    Unfiltered,
+)
 from liqctl.server.views import (
     ExclusionView,
     FailureView,
@@ -154,8 +160,8 @@ async def position(
     return json_answer(found)
 
 
-@router.get("/prices", summary="Latest prices", responses=documented(Prices, 503))
-async def prices(reader: Reading, clock: Timed) -> Response:
+@router.get("/prices", summary="Latest prices", responses=documented(Prices, 422, 503))
+async def prices(_query: Annotated[Unfiltered, Query()], reader: Reading, clock: Timed) -> Response:
     """Return the latest price of every market, or the word why there is none."""
     rows: list[PriceRow] = await reader.run(lambda store: store.prices())
     now_ms = clock.unix_ms()
@@ -187,9 +193,9 @@ async def pending(
 @router.get(
     "/insurance/balance",
     summary="Balance of the insurance fund",
-    responses=documented(InsuranceBalance, 503),
+    responses=documented(InsuranceBalance, 422, 503),
 )
-async def insurance_balance(reader: Reading) -> Response:
+async def insurance_balance(_query: Annotated[Unfiltered, Query()], reader: Reading) -> Response:
     """Return the latest balance of each insurance fund."""
     samples = await reader.run(lambda store: store.insurance_history(SAMPLES_LOOKED_AT))
     latest = {sample.address: sample for sample in samples}

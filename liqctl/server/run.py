@@ -21,7 +21,7 @@ from liqctl.server.tls import tls_context
 from liqctl.server.token import open_tokens
 
 # A supervised server takes what the keeper leaves of a processor, however many its clients are.
-BEHIND_THE_KEEPER = 5
+BEHIND_THE_KEEPER = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

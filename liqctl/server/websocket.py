@@ -79,7 +79,7 @@ async def _serve(socket: WebSocket) -> None:
     except Refused as error:
         await visit.close(VIOLATION, str(error))
     except StoreBusy:
-        await visit.close(TRY_LATER, "too many clients are catching up")
+        await visit.close(TRY_LATER, "the database is busy or away")
     except (StoreError, TimeoutError):
         await visit.close(TRY_LATER, "the database cannot be read at the moment")
 

@@ -137,7 +137,8 @@ async def test_several_keepers_are_told_apart_and_an_unreadable_one_is_counted(o
 
 
 async def test_what_is_not_known_has_no_sample(own_file):
-    blind = replace(SOL, price_e6=None, refusal="price_stale", age_s=None, confidence_bps=None)
+    blind = replace(SOL, price_e6=None, refusal="price_stale", doubt="price_stale")
+    blind = replace(blind, age_s=None, confidence_bps=None)
     put_status(own_file, markets=(blind,), fund_balance=None, wallet=None, check_age_ms=None)
 
     found = await told(own_file)

@@ -6,8 +6,10 @@ import sys
 
 import pytest
 
+from liqctl.cli import bench_websocket
 from liqctl.errors import SettingsError
 from liqctl.server import nudge
+from liqctl.server.run import BEHIND_THE_KEEPER
 
 
 async def test_a_byte_is_news_and_the_end_of_the_pipe_is_told(monkeypatch):
@@ -53,3 +55,18 @@ async def test_signs_of_life_end_with_the_reader(monkeypatch):
 
     assert heard.strip() == b""
     assert len(heard) > 1
+
+
+async def test_a_server_with_a_keeper_hears_its_word_and_stands_behind_it_for_the_processor(
+    tmp_path,
+):
+    came = asyncio.Event()
+    url = bench_websocket.database(str(tmp_path))
+    with bench_websocket.serving(bench_websocket.NUDGED, url, 4) as server:
+        async with asyncio.timeout(20), bench_websocket.listeners(server.port, 1, came.set):
+            server.cause()
+            await came.wait()
+        niceness = os.getpriority(os.PRIO_PROCESS, server.pid)
+
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    assert niceness == min(19, ours + BEHIND_THE_KEEPER)

@@ -6,6 +6,7 @@ from contextlib import closing
 from functools import partial
 
 import pytest
+from structlog.testing import capture_logs
 
 from liqctl.errors import StoreBusy, StoreError, StoreUnusable
 from liqctl.ports import SystemClock
@@ -78,15 +79,20 @@ async def test_after_a_read_that_failed_the_database_is_opened_anew(own_file):
     await reader.close()
 
 
-async def test_a_locked_database_is_busy_and_then_answers_again(own_file):
+async def test_a_locked_database_is_busy_which_is_logged_once_and_then_answers_again(own_file):
     reader = _reader(own_file)
     with closing(sqlite3.connect(own_file, isolation_level=None)) as other:
         other.execute("PRAGMA locking_mode = EXCLUSIVE")
         other.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(StoreBusy):
-            await reader.run(_count)
+        with capture_logs() as logs:
+            for _ in range(2):
+                with pytest.raises(StoreBusy):
+                    await reader.run(_count)
+            assert [entry["event"] for entry in logs] == ["database_busy"]
 
-    assert await reader.run(_count) == 2
+    with capture_logs() as logs:
+        assert await reader.run(_count) == 2
+    assert [entry["event"] for entry in logs] == ["database_works_again"]
     await reader.close()
 
 

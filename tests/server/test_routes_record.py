@@ -189,3 +189,10 @@ async def test_filters_without_sense_are_refused(client, query):
 
 async def test_a_page_never_holds_more_than_500_rows_and_500_may_be_asked_for(client):
     assert (await client.get("/liquidations/recent?limit=500")).status_code == 200
+
+
+async def test_a_time_that_runs_backwards_is_told_in_words_of_ours(client):
+    answer = await client.get("/liquidations/recent?since=5&until=1")
+
+    message = "query: since must not be later than until."
+    assert answer.json()["error"] == {"code": "malformed", "message": message}

@@ -16,6 +16,7 @@ async def test_stats_add_up_what_was_recorded(client):
         "lost_races": 1,
         "rewards": 5 * 2_130_000,
         "bad_debt": 5 * 40,
+        "bad_debt_uncovered": 0,
         "fees_lamports": 5 * 5_000,
     }
     assert found["attempts"] == {"FINALIZED_OK": 5, "SIGNED": 1}

@@ -69,6 +69,15 @@ async def test_prices_tell_their_age_at_the_time_of_the_answer(client):
     assert by_symbol["BTC"]["refusal"] == "price_stale"
 
 
+@pytest.mark.parametrize("path", ["/prices", "/insurance/balance"])
+async def test_a_filter_where_there_is_none_is_refused_and_not_passed_over(client, path):
+    assert (await client.get(path)).status_code == 200
+    answer = await client.get(path, params={"venue": "reference"})
+
+    assert answer.status_code == 422
+    assert answer.json()["error"]["message"] == "query.venue: There is no such parameter."
+
+
 async def test_the_queue_is_shown_by_health_with_counts_of_everything(client):
     found = (await client.get("/liquidations/pending?state=waiting")).json()
 

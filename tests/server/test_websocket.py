@@ -5,6 +5,7 @@ import base64
 import contextlib
 import json
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
@@ -44,6 +45,13 @@ class Stream:
         """Return a client that reads on whether or not it is asked, unless told otherwise."""
         given = {"max_queue": None, "max_size": None, "proxy": None, **more}
         return connect(self.there.ws_url + query, **given)  # type: ignore[arg-type]
+
+    def pausing(self) -> connect:
+        """Return a client that reads only when asked; little fits between it and the server."""
+        narrow = socket.socket()
+        narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        narrow.connect(("127.0.0.1", self.there.port))
+        return self.client(sock=narrow, max_queue=1)
 
     def record(self, kind: str = "price_update", symbol: str = "SOL", **more: object) -> int:
         return self.store.append_event(kind, json.dumps({"symbol": symbol, **more}), 1)
@@ -313,7 +321,7 @@ async def test_who_does_not_read_is_told_to_come_back_and_misses_nothing_then(ow
     async with streaming(own_file, limits=limits) as stream:
         first = stream.store.last_seq() + 1
         async with (
-            stream.client(max_queue=1) as slow,
+            stream.pausing() as slow,
             stream.client() as quick,
         ):
             await heard(quick)
@@ -329,6 +337,22 @@ async def test_who_does_not_read_is_told_to_come_back_and_misses_nothing_then(ow
 
     assert (code, reason) == (1013, "too slow: come back with since")
     assert seqs(late)[1:] + seqs(rest) == list(range(first, last + 1))
+
+
+async def test_who_pauses_and_reads_on_in_time_gets_what_has_waited(own_file):
+    async with (
+        streaming(own_file) as stream,
+        stream.pausing() as pausing,
+        stream.client() as quick,
+    ):
+        await heard(quick)
+        sent = []
+        for _ in range(30):
+            sent.append(stream.record(text="x" * 400_000))
+            await heard(quick)
+        told = await events(pausing, sent[-1])
+
+    assert seqs(told) == sent
 
 
 async def _all_of(client: ClientConnection) -> list[Message]:
@@ -518,3 +542,12 @@ async def test_a_stream_that_fails_by_a_bug_ends_the_server_loudly(full_file, mo
     asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
 
     assert ("critical", "stream_failed") in {(each["log_level"], each["event"]) for each in logs}
+
+
+async def test_a_refused_handshake_is_no_error_in_the_log(stream, caplog):
+    with pytest.raises(InvalidStatus) as refused:
+        async with stream.client(origin="https://evil.example"):
+            pass
+
+    assert refused.value.response.status_code == 403
+    assert [one for one in caplog.records if one.name.startswith("uvicorn")] == []
