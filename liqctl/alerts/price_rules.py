@@ -24,15 +24,15 @@ def price_missing(rule: Rule, look: Look, limits: Thresholds) -> Iterator[Condit
 
 
 def price_doubted(rule: Rule, look: Look, limits: Thresholds) -> Iterator[Condition]:
-    """Yield every market whose price is known and yet nothing is sent on it."""
+    """Yield every market whose price is known and yet doubted, so that sends are held back."""
     for market in look.status.markets:
         if market.price_e6 is not None and market.doubt is not None:
             yield rule.found(
                 f"{look.status.venue}/{_named(market)}",
-                f"{_named(market)}: the price is doubted, so nothing is sent",
+                f"{_named(market)}: the price is doubted, so sends are held back",
                 f"Found: {market.doubt}{_age(market)}. Expected: sources that agree, as fresh and "
-                "as sure as the settings ask. Positions of the market are judged, but not "
-                "liquidated. Do: compare the sources of the market on the dashboard or with "
+                "as sure as the settings ask. Positions of the market are judged, but liquidated "
+                "only while sources disagree and at each of them. Do: compare the sources of the market on the dashboard or with "
                 "`liqctl explain PUBKEY`; relax its limits only if they are wrong.",
                 after_ms=limits.price_ms_max,
             )

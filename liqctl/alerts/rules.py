@@ -296,7 +296,7 @@ RULES: Mapping[str, Rule] = {
         Rule(
             name="price_doubted",
             severity=WARNING,
-            when="for 60 s: sources of a market's price disagree, or one jumped, so nothing is sent",
+            when="for 60 s: a market's price jumped or its sources disagree, so sends are held back",
             settings=("alert_max_price_gap_s",),
             judge=price_doubted,
         ),

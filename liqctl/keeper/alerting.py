@@ -14,10 +14,11 @@ from liqctl.alerts.routes import Route, heard_by
 from liqctl.alerts.rule import Look, Thresholds
 from liqctl.alerts.rules import channels_judged, judged
 from liqctl.alerts.trail import Trail
-from liqctl.core.alert import Alert, Delivery, Severity
+from liqctl.core.alert import Alert, AlertState, Delivery, Severity
 from liqctl.core.record import Totals
 from liqctl.core.status import Status
 from liqctl.errors import StoreError
+from liqctl.keeper.alert_claims import Claims
 from liqctl.keeper.context import SteadyTime
 from liqctl.keeper.outbox import Outbox, Tag, tag_of
 from liqctl.keeper.storage import StoreThread
@@ -64,6 +65,7 @@ class Alerting:
         clock: Clock,
         statuses: Sequence[Callable[[], Status]],
         *,
+        owner: str,
         rules: AlertRules,
         outbox: Outbox | None = None,
     ) -> None:
@@ -75,6 +77,7 @@ class Alerting:
         self._keepers = [(status, Trail(window_ms)) for status in statuses]
         self._rules = rules
         self._outbox = outbox
+        self._claims = Claims(store, owner=owner)
         self._watched: dict[Key, Watched] = {}
         self._is_taken_up = False
         self._unrecorded: dict[Key, _Unrecorded] = {}
@@ -97,6 +100,8 @@ class Alerting:
         self._watched, changes = step(
             self._watched, self._found(now_ms), now_ms, self._rules.pacing
         )
+        # First, so that no other process ends an alert while it is being taken up here.
+        await self._claims.put(self._seen(), now_ms)
         for change in changes:
             await self._tell(change, now_ms)
         await self._do_seldom(now_ms)
@@ -104,6 +109,11 @@ class Alerting:
     def firing(self) -> list[Alert]:
         """Return what holds now."""
         return [each.alert for each in self._watched.values() if each.alert is not None]
+
+    def _seen(self) -> frozenset[Key]:
+        """Return the alerts whose conditions hold here."""
+        watched = self._watched.items()
+        return frozenset(key for key, each in watched if each.holds and each.alert is not None)
 
     def _found(self, now_ms: int) -> Findings:
         found = channels_judged(self._outbox.failing() if self._outbox is not None else {})
@@ -127,6 +137,8 @@ class Alerting:
 
     async def _tell(self, change: Change, now_ms: int) -> None:
         alert = change.alert
+        if await self._is_left_to_others(change, now_ms):
+            return
         level = log.info if change.turn is Turn.RESOLVED else log.warning
         level(
             "alert",
@@ -150,6 +162,29 @@ class Alerting:
                 log.debug("alert_not_recorded", error=str(error))
                 self._keep(change, deliveries_of(change, self._rules.routes, heard, now_ms))
 
+    async def _is_left_to_others(self, change: Change, now_ms: int) -> bool:
+        """Whether there is nothing to tell: another process sees the same, or has told it."""
+        alert, key = change.alert, (change.alert.rule, change.alert.subject)
+        if alert.id is None or key in self._unrecorded:
+            return False
+        try:
+            kept = await self._store.run(_firing, self._store.store, alert.id)
+            claimed = await self._claims.of_others(now_ms)
+        except StoreError:
+            return False
+        if change.turn is Turn.RESOLVED:
+            if kept is not None and key in claimed:
+                self._watched[key] = Watched(holds=False, since_ms=now_ms, alert=kept)
+                return True
+            return kept is None
+        if kept is None:  # ended by another process before this one claimed it
+            self._watched[key] = replace(self._watched[key], alert=None)
+            return True
+        is_told = now_ms - (kept.notified_ms or 0) < self._rules.pacing.repeat_ms
+        if is_told:
+            self._watched[key] = replace(self._watched[key], alert=kept)
+        return is_told
+
     async def _record(self, change: Change, deliveries: Sequence[Delivery]) -> None:
         put = self._store.store.put_alert
         number = await self._store.run(put, change.alert, deliveries, event_json(change))
@@ -161,6 +196,15 @@ class Alerting:
         watched = self._watched.get(key)
         if watched is not None and watched.alert is not None:
             self._watched[key] = replace(watched, alert=replace(watched.alert, id=alert.id))
+
+    async def _is_recorded_by_another(self, alert: Alert) -> bool:
+        """Whether another process on the store has recorded the beginning or the end meanwhile."""
+        if alert.id is None:
+            return await self._is_told_by_another(alert)
+        try:
+            return await self._store.run(_firing, self._store.store, alert.id) is None
+        except StoreError:
+            return False
 
     async def _is_told_by_another(self, alert: Alert) -> bool:
         """Whether another process on the store has the same alert firing; then it is ours too."""
@@ -202,8 +246,9 @@ class Alerting:
             try:
                 await self._record(kept.change, deliveries)
             except StoreError as error:
-                log.debug("alert_not_recorded", error=str(error))
-                return
+                if not await self._is_recorded_by_another(kept.change.alert):
+                    log.debug("alert_not_recorded", error=str(error))
+                    return
             del self._unrecorded[key]
             if self._outbox is not None:
                 self._outbox.withdraw(kept.deliveries)
@@ -215,6 +260,7 @@ class Alerting:
         self._seldom_ms = now_ms
         try:
             await self._store.run(self._store.store.prune_alerts, now_ms - KEPT_MS)
+            await self._claims.forget(now_ms)
             await self._send_digest()
         except StoreError as error:
             log.debug("digest_not_sent", error=str(error))
@@ -229,10 +275,17 @@ class Alerting:
         )
 
 
-def _heard(store: Store, alert_id: int) -> set[str]:
-    """Return the channels for which there is a message about the alert."""
+def _firing(store: Store, alert_id: int) -> Alert | None:
+    """Return an alert unless it is over."""
+    found = store.alerts(before_id=alert_id + 1, limit=1)
+    return next((a for a in found if a.id == alert_id and a.state is AlertState.FIRING), None)
+
+
+def _heard(store: Store, alert_id: int) -> set[str] | None:
+    """Return the channels for which there is a message about the alert; None: it is too long ago."""
     outbox = store.deliveries(limit=LOOKED_BACK_MAX)
-    return {each.channel for each in outbox if each.alert_id == alert_id and not each.resolves}
+    told = {each.channel for each in outbox if each.alert_id == alert_id and not each.resolves}
+    return told if told or len(outbox) < LOOKED_BACK_MAX else None
 
 
 def _put_digest(

@@ -160,7 +160,7 @@ class Outbox:
         if await self._tried(lane, delivery) is None:
             self._direct_taken.append(tag_of(delivery))
         elif delivery.tries < DIRECT_TRIES_MAX:
-            self._direct.append(replace(delivery, tries=delivery.tries + 1))
+            self._direct.appendleft(replace(delivery, tries=delivery.tries + 1))
 
     async def _tried(self, lane: Lane, delivery: Delivery) -> DeliveryError | None:
         """Hand a message to its channel; the error, if it did not take it."""

@@ -110,6 +110,97 @@ async def test_of_two_processes_that_find_the_same_one_tells(process):
     assert second.alerting.firing() == process.alerting.firing()
 
 
+def beside(process: Process) -> Process:
+    """Return a second process on the same store, with the same rules and one of the channels."""
+    routes = tuple(process.alerting._rules.routes)
+    return Process(process.thread, process.clock, {"slack": RecordingNotifier()}, routes, "two")
+
+
+async def looked(seconds: int, *processes: tuple[Process, Status]) -> None:
+    for _ in range(seconds):
+        await processes[0][0].clock.advance(1)
+        for process, now in processes:
+            await process.look(now, after_s=0)
+
+
+async def ends(process: Process) -> list[str]:
+    return [each.channel for each in await process.deliveries() if each.resolves]
+
+
+async def test_an_alert_is_not_over_while_another_process_sees_it(process):
+    second = beside(process)
+    await looked(2, (process, LOW), (second, LOW))
+
+    await looked(200, (process, WELL), (second, LOW))
+    assert [each.state for each in await process.alerts()] == [AlertState.FIRING]
+    assert await ends(process) == []
+
+    await looked(130, (process, WELL), (second, WELL))
+    assert [each.state for each in await process.alerts()] == [AlertState.RESOLVED]
+    assert sorted(await ends(process)) == ["mailto", "pagerduty", "slack"]
+
+
+async def test_a_process_that_is_well_ends_what_a_silent_one_saw_and_not_before(process):
+    second = beside(process)
+    await looked(1, (process, LOW))
+    await second.look(WELL)
+
+    await looked(200, (process, LOW), (second, WELL))
+    assert [each.state for each in await process.alerts()] == [AlertState.FIRING]
+
+    await looked(125, (second, WELL))
+    assert [each.state for each in await process.alerts()] == [AlertState.RESOLVED]
+
+
+async def test_two_processes_that_see_the_same_end_tell_it_once(process):
+    second = beside(process)
+    await looked(2, (process, LOW), (second, LOW))
+
+    for _ in range(70):
+        await looked(1, (process, WELL), (second, WELL))
+        await process.deliver(after_s=0)
+        await second.deliver(after_s=0)
+
+    assert sorted(await ends(process)) == ["mailto", "pagerduty", "slack"]
+    assert process.alerting.firing() == second.alerting.firing() == []
+    assert (len(sent(process, "slack")), sent(second, "slack")) == (2, [])
+
+
+async def test_two_processes_remind_as_often_as_one(process):
+    second = beside(process)
+    await looked(2, (process, LOW), (second, LOW))
+    await process.clock.advance(3_600)
+
+    await looked(5, (process, LOW), (second, LOW))
+
+    assert len(await process.deliveries()) == 6
+
+
+async def test_an_alert_that_another_process_ended_by_mistake_is_raised_again(process):
+    await process.look(LOW)
+    [kept] = await process.alerts()
+    ended = replace(kept, state=AlertState.RESOLVED, resolved_ms=5)
+    await process.thread.run(process.thread.store.put_alert, ended, [], "{}")
+
+    await process.look(LOW, after_s=3_601)
+    await process.look(LOW)
+
+    assert [each.state for each in await process.alerts()] == [
+        *(AlertState.FIRING, AlertState.RESOLVED)
+    ]
+
+
+async def test_what_an_ended_process_claimed_is_forgotten_after_an_hour(process):
+    await process.look(LOW)
+    second = beside(process)
+
+    await second.look(WELL, after_s=3_500)
+    assert await process.thread.run(process.thread.store.states, "alerts:one")
+
+    await second.look(WELL, after_s=200)
+    assert not await process.thread.run(process.thread.store.states, "alerts:one")
+
+
 async def test_of_two_processes_on_a_store_one_delivers_until_it_is_gone(process):
     slack = RecordingNotifier()
     second = Process(process.thread, process.clock, {"slack": slack}, (), "two")

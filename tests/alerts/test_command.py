@@ -20,6 +20,7 @@ from liqctl.cli.alert_channels import alerting_of, routes_of
 from liqctl.config import Settings
 from liqctl.core.alert import GIVEN_UP_MS, Alert, AlertState, Severity
 from liqctl.errors import SettingsError
+from liqctl.ports import SystemClock
 from liqctl.store.open import open_store
 from tests.alerts.receivers import (
     BROKEN,
@@ -169,12 +170,39 @@ def _plain(alert: Alert) -> dict[str, Any]:
     return {name: value for name, value in plain.items() if name not in {"type", "turn"}}
 
 
+def test_the_list_says_of_each_of_several_what_to_do(database):
+    other = replace(ALERT, rule="held", title="reference: nothing is signed", body="Do: resume.")
+    with closing(open_store(database)) as store:
+        store.put_alert(other, [], event_json(Change(turn=Turn.RAISED, alert=other)))
+
+    shown = run("alerts", "list", "--database", database).stdout
+
+    assert f"{ALERT.title}\n{ALERT.body}" in shown
+    assert f"{other.title}\n{other.body}" in shown
+
+
 def test_an_empty_list_says_so(empty_home):
+    url = f"sqlite:{empty_home / 'k.db'}"
+    with closing(open_store(url)) as store:
+        store.put_state("keeper:reference", "{}", SystemClock().unix_ms())
+
+    shown = run("alerts", "list", "--database", url)
+    assert ("nothing is wrong" in shown.stdout, shown.stderr) == (True, "")
+    assert run("alerts", "list", "--json", "--database", url).stdout == ""
+
+
+def test_an_empty_list_says_nothing_good_where_no_keeper_has_looked_of_late(empty_home):
     url = f"sqlite:{empty_home / 'k.db'}"
     open_store(url).close()
 
-    assert "nothing is wrong" in run("alerts", "list", "--database", url).stdout
-    assert run("alerts", "list", "--json", "--database", url).stdout == ""
+    never = run("alerts", "list", "--database", url)
+    with closing(open_store(url)) as store:
+        store.put_state("keeper:reference", "{}", SystemClock().unix_ms() - 60_000)
+    silent = run("alerts", "list", "--database", url)
+
+    assert (never.stdout, silent.stdout) == ("", "")
+    assert "no keeper has written to this database" in never.stderr
+    assert "no keeper has written for 1 min" in silent.stderr
 
 
 def test_the_history_has_what_is_over_too(database):

@@ -72,7 +72,8 @@ async def running(*texts: str) -> AsyncIterator[Running]:
     thread = StoreThread(store)
     one = Running(store, channels)
     outbox = Outbox(thread, clock, SeededRng(), owner="one", channels=dict(channels))
-    alerting = Alerting(thread, clock, [one.look], rules=AlertRules(routes=routes), outbox=outbox)
+    rules = AlertRules(routes=routes)
+    alerting = Alerting(thread, clock, [one.look], owner="one", rules=rules, outbox=outbox)
     task = asyncio.create_task(alerting.run())
     try:
         yield one

@@ -41,6 +41,7 @@ class Process:
             thread,
             clock,
             [lambda: self.status],
+            owner=owner,
             rules=AlertRules(
                 pacing=Pacing(resolve_ms=60_000, repeat_ms=3_600_000), routes=routes, digest_hour=8
             ),
