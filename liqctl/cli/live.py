@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from liqctl.cli.options import Session
+from liqctl.cli.readers import unwaiting
 from liqctl.cli.render import decimal, health, quote
 from liqctl.cli.times import span
 from liqctl.core.health import Assessment
@@ -78,7 +79,10 @@ async def show_live(session: Session, keepers: Sequence["Keeper"], context: "Con
         live.update(view(keepers, recent, room, dry_run=session.dry_run), refresh=True)
 
     # Log lines that go to a file must not end up on the screen instead.
-    with Live(console=console, auto_refresh=False, redirect_stderr=on_screen) as live:
+    with (
+        unwaiting(console),
+        Live(console=console, auto_refresh=False, redirect_stderr=on_screen) as live,
+    ):
         try:
             while True:
                 await draw()

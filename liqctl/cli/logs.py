@@ -9,10 +9,14 @@ import structlog
 from structlog.stdlib import ProcessorFormatter
 from structlog.typing import Processor
 
+from liqctl.cli.readers import takes_more
 from liqctl.cli.redact import escape, redact
 from liqctl.config import log_levels
 
+log = structlog.get_logger(__name__)
+
 TRACE = 5
+PATIENCE_MS = 100
 LEVELS = {
     "off": logging.CRITICAL + 10,
     "error": logging.ERROR,
@@ -64,9 +68,23 @@ def start_logging(levels: str, log_format: str = "auto", *, no_color: bool = Fal
 class _StderrHandler(logging.Handler):
     """Writes to what sys.stderr is at the moment: a live view replaces it."""
 
+    def __init__(self) -> None:
+        """Start with nothing lost."""
+        super().__init__()
+        self._lost = 0
+
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one record; a stderr that is gone must not stop the keeper."""
+        """Write one record; a stderr that is gone or stands still must not stop the keeper.
+
+        It is waited for once; then records are lost, and counted, until it takes some again.
+        """
         try:
+            if not takes_more(sys.stderr, 0 if self._lost else PATIENCE_MS):
+                self._lost += 1
+                return
+            lost, self._lost = self._lost, 0
+            if lost:
+                log.warning("log_lines_lost", count=lost)
             print(self.format(record), file=sys.stderr, flush=True)
         except (OSError, ValueError):
             return
