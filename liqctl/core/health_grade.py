@@ -70,7 +70,10 @@ def grade(
         return _graded([_unhealthy("keeper_missing", text)])
     silent_ms = now_ms - written_ms
     if silent_ms > bounds.written_ms_max:
-        text = f"the keeper has written nothing for {_seconds(silent_ms)}; is `liqctl watch` up"
+        text = (
+            f"the keeper has written nothing for {_seconds(silent_ms)}; "
+            "is `liqctl watch` up, and can it write to the database"
+        )
         return _graded([_unhealthy("keeper_silent", text, since_ms=written_ms)])
     return _graded(
         [
@@ -125,7 +128,7 @@ def _sight(status: Status, at_ms: int) -> Iterator[Reason]:
         since_ms = None
         text = f"{market.symbol} has no usable price: {market.refusal}"
         if market.age_s is not None:
-            text += f", published {market.age_s} s ago, {market.max_price_age_s} s are allowed"
+            text += _published(market.age_s, market.max_price_age_s)
             if market.age_s > market.max_price_age_s:
                 since_ms = at_ms - (market.age_s - market.max_price_age_s) * 1_000
         yield Reason(
@@ -137,7 +140,7 @@ def _sight(status: Status, at_ms: int) -> Iterator[Reason]:
         )
     for market in status.markets:
         if market.doubt is not None and market.price_e6 is not None:
-            text = f"nothing is sent in {market.symbol}: {market.doubt}"
+            text = f"sends are held back in {market.symbol}: {market.doubt}"
             yield _degraded("price_doubtful", text, subject=market.symbol)
     if status.hermes is not None and status.hermes.down is not None:
         yield _degraded("hermes_down", f"no prices come from Hermes: {status.hermes.down}")
@@ -185,6 +188,12 @@ def _unhealthy(code: str, text: str, *, subject: str = "", since_ms: int | None 
 def _degraded(code: str, text: str, *, subject: str = "", since_ms: int | None = None) -> Reason:
     degraded = GradeState.DEGRADED
     return Reason(code=code, state=degraded, text=text, subject=subject, since_ms=since_ms)
+
+
+def _published(age_s: int, age_s_max: int) -> str:
+    if age_s < 0:
+        return f", published {-age_s} s ahead of the cluster's clock"
+    return f", published {age_s} s ago, {age_s_max} s are allowed"
 
 
 def _seconds(ms: int) -> str:

@@ -37,7 +37,8 @@ class PriceBoard:
     def take(self, reading: PriceReading, now_s: int, *, jump_bps_max: int) -> bool:
         """Keep a reading unless it is older than the one held; return whether it was kept.
 
-        More than `jump_bps_max` from the price before is a jump. One that is ahead of the clock by too much gives way to any other.
+        More than `jump_bps_max` from the price before is a jump. One that is ahead of the clock by
+        too much gives way to any other.
         """
         key = SourceKey(source=reading.source, address=reading.address)
         held = self._latest.get(key)

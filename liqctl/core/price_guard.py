@@ -35,7 +35,9 @@ class PriceGuard:
     """Knows what every source of a price says, and doubts a verdict that rests on it.
 
     The verdict is always made of the program's own account. What is known beyond that can only
-    keep a transaction from being sent, in that market alone.
+    keep a transaction from being sent, in that market alone. While sources disagree, what is
+    liquidatable at each of them may go: in a crash the chain lags, and a position that has fallen
+    everywhere must not wait for it.
     """
 
     def __init__(

@@ -81,8 +81,8 @@ class SourceRules:
 class PricePolicy:
     """How a market's price is chosen: its sources, the preferred one first, and how they agree.
 
-    At least `sources_min` must have a price. `confidence_permille` / 1,000 is the multiple of the confidence that a position must stay
-    liquidatable over.
+    At least `sources_min` must have a price. `confidence_permille` / 1,000 is the multiple of the
+    confidence that a position must stay liquidatable over.
     """
 
     sources: tuple[SourceRules, ...]
@@ -110,7 +110,8 @@ class SourceView:
 class Choice:
     """The price of a market, or why there is none; every source is in `views`, in order.
 
-    With a `reason` nothing may be sent; a price may stand beside it to be shown.
+    With a `reason` nothing may be sent, except what is liquidatable at each of several sources that
+    disagree. A price may stand beside it to be shown.
     """
 
     chosen: SourceView | None
@@ -121,6 +122,15 @@ class Choice:
     def reading(self) -> PriceReading | None:
         """The chosen price."""
         return None if self.chosen is None else self.chosen.reading
+
+    @property
+    def known(self) -> tuple[PriceReading, ...]:
+        """The price of every source that has one, in order; the too uncertain count."""
+        return tuple(
+            view.reading
+            for view in self.views
+            if view.reading is not None and view.refusal in _KNOWN
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,19 +174,29 @@ def decide(
 
     It must be liquidatable at the price and at the end of its confidence that favours the owner.
     Where the program itself decides, by exact arithmetic or by simulation, its verdict at the
-    price is enough: it has its own rule for the confidence.
+    price is enough: it has its own rule for the confidence. Of sources further apart than the band
+    none is believed over another: it must be so at every one of them, as in a crash that the chain
+    lags behind.
     """
-    reading = choice.reading
-    if reading is None or choice.reason is not None:
-        return Decision(send=False, reason=choice.reason or PriceRefusal.MISSING)
-    at_price = verdict_at(reading)
-    if not at_price:
-        return _skip(at_price, Doubt.HEALTHY)
-    if program_decides:
-        return Decision(send=True)
-    edge = owner_favourable(reading, side, policy.confidence_permille)
-    at_edge = verdict_at(edge) if edge.mantissa > 0 else False
-    return Decision(send=True) if at_edge else _skip(at_edge, Doubt.WITHIN_CONFIDENCE)
+
+    def against(reading: PriceReading) -> Doubt | None:
+        at_price = verdict_at(reading)
+        if not at_price:
+            return _healthy(at_price, Doubt.HEALTHY)
+        if program_decides:
+            return None
+        edge = owner_favourable(reading, side, policy.confidence_permille)
+        at_edge = verdict_at(edge) if edge.mantissa > 0 else False
+        return None if at_edge else _healthy(at_edge, Doubt.WITHIN_CONFIDENCE)
+
+    reason: PriceRefusal | Doubt | None = choice.reason
+    if choice.reading is None:
+        reason = reason or PriceRefusal.MISSING
+    elif reason is None:
+        reason = against(choice.reading)
+    elif reason is Doubt.DISAGREE and not any(map(against, choice.known)):
+        reason = None
+    return Decision(send=reason is None, reason=reason)
 
 
 def owner_favourable(reading: PriceReading, side: Side, permille: int) -> PriceReading:
@@ -256,5 +276,5 @@ def _width(confidence: int, permille: int) -> int:
     return -(-confidence * permille // PERMILLE)
 
 
-def _skip(verdict: bool | None, otherwise: Doubt) -> Decision:
-    return Decision(send=False, reason=Doubt.UNKNOWN if verdict is None else otherwise)
+def _healthy(verdict: bool | None, otherwise: Doubt) -> Doubt:
+    return Doubt.UNKNOWN if verdict is None else otherwise

@@ -24,7 +24,8 @@ class SourceName(StrEnum):
 class PriceTerms:
     """The terms of one market. Sources stand in order of preference; the program's is among them.
 
-    At least `sources_min` of them must have a price, all within `band_bps_max` of one another.
+    At least `sources_min` of them must have a price; where two are further than `band_bps_max`
+    apart, a position must be liquidatable at each of them.
     `feed_id` names the price where the program's own account does not. Age, confidence and jump
     are limits of the program's own account; the age of other sources is that of their kind.
     `confidence_permille` / 1,000 is the multiple of the confidence that a position must stay

@@ -172,12 +172,13 @@ class Queue:
     def hurry(self, position: str, tick_ns: int) -> bool:
         """End a pause, because what it waited for has come to pass; False as for `retry`.
 
-        What the position failed at before stays counted, and a quarantine stays.
+        What the position failed at before stays counted, and a quarantine stays; how often it
+        waited does not count any more.
         """
         entry = self._entries.get(position)
         if entry is None or entry.state is not QueueState.WAITING:
             return False
-        self._store(replace(entry, reason="", next_try_ms=0, tick_ns=tick_ns))
+        self._store(replace(entry, reason="", waits=0, next_try_ms=0, tick_ns=tick_ns))
         return True
 
     def exclude(

@@ -22,6 +22,7 @@ from liqctl.core.events import Cause, Result
 from liqctl.core.guards import Limits, blocker, refusal
 from liqctl.core.instruction import Outcome
 from liqctl.core.intent import Attempt, AttemptState, Claim, IntentState
+from liqctl.core.price_policy import Doubt
 from liqctl.core.sending_events import (
     Answered,
     Ask,
@@ -59,6 +60,8 @@ from liqctl.core.sending_events import (
 from liqctl.errors import invariant, present
 
 LOST = frozenset({Outcome.GONE, Outcome.HEALTHY})
+# What other prices speak against, other prices end.
+DOUBTS = frozenset(Doubt)
 
 
 class Phase(StrEnum):
@@ -371,7 +374,7 @@ def objection(state: Sending, read: ReadAfresh) -> Stop | None:
 
 
 def _cause_of(reason: str, otherwise: Cause) -> Cause:
-    if reason.startswith("price_"):
+    if reason.startswith("price_") or reason in DOUBTS:
         return Cause.ORACLE
     return Cause.PAUSED if reason.endswith("_paused") else otherwise
 

@@ -65,7 +65,8 @@ class MarketStatus:
 
     Age and confidence are those of the published price, accepted or not; None where there is
     none to read. The source is the kind of account that it stands in. With a `doubt` nothing is
-    sent in the market, whatever its verdicts; `sources` are all that its terms name, in order.
+    sent in the market, whatever its verdicts, except what is liquidatable at each of several
+    sources that disagree; `sources` are all that its terms name, in order.
     """
 
     symbol: str

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import structlog
 
@@ -95,8 +94,8 @@ class Executor:
     ) -> None:
         """Wire the parts; the drafter pays with the gate's key, `hold` has the last word.
 
-        No node far behind the engine's slot is asked, and its prices may speak against a read. The key's money
-        is counted over the context's fleet.
+        No node far behind the engine's slot is asked, and the engine's prices may speak against
+        a read. The key's money is counted over the context's fleet.
         """
         if gate is not None:
             paying = drafter is not None and drafter.liquidator == gate.liquidator
@@ -348,15 +347,13 @@ class Executor:
             signed_ms=now_ms,
         )
         drafter.signed(draft)
-        record = partial(
-            self._store.store.record_attempt,
-            decision_slot=read.slot,
-            caps=self._rules.limits.caps,
-        )
-        recorded = False
+        record, recorded = self._store.store.record_attempt, False
+        caps = self._rules.limits.caps
         self._settler.expected.add(signature)
         try:
-            recorded = await self._store.run(record, claim, attempt, now_ms)
+            recorded = await self._store.run(
+                record, claim, attempt, now_ms, decision_slot=read.slot, caps=caps
+            )
         except SpendCapReached as error:
             return Recorded(attempt=None, hold=error.reason)
         finally:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class _Member:
-    busy: Callable[[], int]
+    deciding: Callable[[], int]
+    unconfirmed: Callable[[], int]
     in_flight_lamports: Callable[[], int]
 
 
@@ -23,13 +24,22 @@ class Fleet:
         self.committing = asyncio.Lock()
         self._members: list[_Member] = []
 
-    def join(self, busy: Callable[[], int], in_flight_lamports: Callable[[], int]) -> None:
-        """Count a keeper from now on: the places it takes, and what its attempts can still cost."""
-        self._members.append(_Member(busy, in_flight_lamports))
+    def join(
+        self,
+        deciding: Callable[[], int],
+        unconfirmed: Callable[[], int],
+        in_flight_lamports: Callable[[], int],
+    ) -> None:
+        """Count a keeper from now on: its decisions under way, its attempts, what they can cost."""
+        self._members.append(_Member(deciding, unconfirmed, in_flight_lamports))
+
+    def is_deciding(self) -> bool:
+        """Return whether any decision is being carried out."""
+        return any(one.deciding() for one in self._members)
 
     def busy(self) -> int:
-        """Return how many places in the air are taken."""
-        return sum(one.busy() for one in self._members)
+        """Return how many places in the air are taken, by decisions and by attempts."""
+        return sum(one.deciding() + one.unconfirmed() for one in self._members)
 
     def in_flight_lamports(self) -> int:
         """Return the most that the live attempts of all keepers can still cost."""

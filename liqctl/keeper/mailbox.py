@@ -12,7 +12,8 @@ class Mailbox:
     """Sources put and never wait; the keeper drains everything at its own pace.
 
     Accounts coalesce by address (the newest slot wins), prices of a service by feed (the last one
-    wins, and a feed that it lost has none), the clock keeps its newest value, and every other event is kept in order: those come one per decision, order or interval.
+    wins, and a feed that it lost has none), the clock keeps its newest value, and every other
+    event is kept in order: those come one per decision, order or interval.
     """
 
     def __init__(self) -> None:
@@ -48,7 +49,7 @@ class Mailbox:
         self._ready.set()
 
     def drain(self) -> list[Event]:
-        """Return what has gathered, clock first, accounts as one batch, prices as one, and start afresh."""
+        """Return what has gathered and start afresh: the clock, then accounts and prices in a batch each."""
         events: list[Event] = [] if self._clock is None else [self._clock]
         if self._accounts:
             seen = tuple(self._accounts.values())

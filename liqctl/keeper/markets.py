@@ -2,7 +2,7 @@
 
 from liqctl.core.engine import Engine
 from liqctl.core.position import Market
-from liqctl.core.price import PriceReading, confidence_bps, price_e6
+from liqctl.core.price import FUTURE_S_MAX, PriceReading, confidence_bps, price_e6
 from liqctl.core.price_policy import Choice
 from liqctl.core.status import MarketStatus, SourceStatus
 from liqctl.core.whatif import reading_of
@@ -30,7 +30,7 @@ def _status(venue: Venue, engine: Engine, market: Market, price: int | str) -> M
         confidence_e6=None if reading is None else _shown_e6(reading.confidence, reading),
         confidence_bps=None if reading is None else confidence_bps(reading),
         publish_time_s=None if reading is None else reading.publish_time,
-        age_s=None if reading is None else engine.now_s - reading.publish_time,
+        age_s=None if reading is None else _shown_s(engine.now_s - reading.publish_time),
         source=None if reading is None else reading.source.value,
         slot=0 if seen is None else seen.slot,
         sources=sources_of(choice),
@@ -47,13 +47,22 @@ def sources_of(choice: Choice) -> tuple[SourceStatus, ...]:
             price_e6=None
             if view.reading is None
             else _shown_e6(view.reading.mantissa, view.reading),
-            age_s=view.age_s,
+            age_s=None if view.age_s is None else _shown_s(view.age_s),
             confidence_bps=view.confidence_bps,
             refusal=None if view.refusal is None else view.refusal.value,
             jumped=view.jumped,
         )
         for view in choice.views
     )
+
+
+def _shown_s(age_s: int) -> int:
+    """Return an age as others see it: 0 for a price that is ahead of the cluster's clock.
+
+    The clock moves by slots and may be a moment behind the publisher's. What is so far ahead that
+    nothing is sent on it keeps its negative age.
+    """
+    return age_s if age_s < -FUTURE_S_MAX else max(age_s, 0)
 
 
 def _shown_e6(figure: int, reading: PriceReading) -> int | None:

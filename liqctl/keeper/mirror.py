@@ -72,7 +72,7 @@ class Mirror:
     def __init__(
         self, context: Context, engine: Engine, busy: Callable[[], bool], pace: Pace | None = None
     ) -> None:
-        """Mirror `engine`; `busy` says whether a decision is being carried out."""
+        """Mirror `engine`; `busy` says whether a decision is on its way to the same store."""
         self._context = context
         self._engine = engine
         self._busy = busy
@@ -128,6 +128,20 @@ class Mirror:
         try:
             await self._write(batch)
         except StoreError:
+            self.counts["store_errors"] += 1
+
+    async def end(self, timeout_s: float) -> None:
+        """Write once more, for at most this long; call it when `run` was cancelled.
+
+        What is read after the end is then what the keeper knew last, with no position in it that
+        the keeper itself has closed.
+        """
+        self._plan()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._write_prices()
+                await self._write(list(islice(self._due, self._slice_rows)))
+        except (StoreError, TimeoutError):
             self.counts["store_errors"] += 1
 
     def _yields(self, now_ns: int) -> bool:

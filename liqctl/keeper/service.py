@@ -55,6 +55,7 @@ IDLE_S = 0.25
 WORKERS_S_MAX = 3.0
 DRAIN_S_MAX = 5.0
 WRITE_S_MAX = 1.0
+MIRROR_S_MAX = 0.5
 RECENT_NS = 1_500_000_000
 START_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 
@@ -148,14 +149,16 @@ class Keeper:
         self.recorder = Recorder(
             context, self.engine, lambda: status_text(self.status()), self._vitals
         )
-        self.mirror = Mirror(context, self.engine, lambda: bool(self._working), tuning.pace)
+        self.mirror = Mirror(context, self.engine, context.fleet.is_deciding, tuning.pace)
         self.purse = Purse(context, liquidator, tuning.limits)
         self.shadow = Shadow(context, self.engine, liquidator, tuning.shadow_rate)
         self._intervals = tuning.intervals
         self._sends = gate is not None
         self.orders = Orders(context, self.holds, self.mailbox, self.recorder.counts)
         self._working: set[str] = set()
-        context.fleet.join(self._busy, self.settler.in_flight_lamports)
+        context.fleet.join(
+            lambda: len(self._working), self.settler.unconfirmed, self.settler.in_flight_lamports
+        )
         self._workers: set[asyncio.Task[None]] = set()
         self._started_ns = context.clock.monotonic_ns()
         self._told: tuple[int, Status] | None = None
@@ -220,6 +223,7 @@ class Keeper:
         await self.settler.drain(DRAIN_S_MAX)
         self.absorb()
         await self.recorder.end(WRITE_S_MAX)
+        await self.mirror.end(MIRROR_S_MAX)
         log.info("stopped", left_in_flight=len(self.settler.positions()))
 
     async def _start_patiently(self) -> None:
@@ -248,6 +252,7 @@ class Keeper:
             starting.cancel()
             stopping.cancel()
             await asyncio.wait([starting, stopping])
+        self._context.store.hurry()
         await self.settler.drain(0)
         return False
 
@@ -327,10 +332,6 @@ class Keeper:
     def in_flight(self) -> int:
         """Return how many positions are being worked on or have an attempt in the air."""
         return len(self._working | self.settler.positions())
-
-    def _busy(self) -> int:
-        """Return how many places in the air this keeper takes."""
-        return len(self._working) + self.settler.unconfirmed()
 
     def _sol_price_e6(self) -> int | None:
         return sol_price_of(self.engine.mark_prices_e6(), self._limits)

@@ -8,7 +8,7 @@ import structlog
 from liqctl.core.engine import Engine
 from liqctl.core.position import Position
 from liqctl.core.status import Disagreement
-from liqctl.errors import RpcError
+from liqctl.errors import LiqctlError
 from liqctl.keeper.asking import Answer, ask_liquidation, ask_view_and_see
 from liqctl.keeper.context import Context
 from liqctl.keeper.decode import decode
@@ -80,7 +80,7 @@ class Shadow:
             del self._waiting[position]
             try:
                 await self._check(position)
-            except RpcError as error:
+            except LiqctlError as error:  # a witness that cannot be asked stops nobody
                 self.counts["unanswered"] += 1
                 log.debug("shadow_unanswered", position=position, error=str(error))
 

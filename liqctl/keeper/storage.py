@@ -37,6 +37,7 @@ class StoreThread:
     def hurry(self) -> None:
         """From now on wait for a store that is busy or away once, not for every call that is left."""
         self._hurried = True
+        self.store.hurry()
 
     async def close(self) -> None:
         """Finish the calls under way and close the store."""

@@ -121,13 +121,16 @@ class World:
         self._history = History(config.transactions_kept)
         self._listeners: list[Listener] = []
         seed = hashlib.sha256(config.seed.encode()).digest()
-        self.genesis_hash = Hash.from_bytes(seed)
+        # As everywhere, the time of creation is part of it: a chain that was started anew is
+        # another cluster, and no attempt on record can land there.
+        born = seed + config.start_unix_s.to_bytes(8, "little", signed=True)
+        self.genesis_hash = Hash.from_bytes(hashlib.sha256(born).digest())
         self._ledger = Ledger(
             Block(
                 slot=config.first_slot,
                 parent_slot=max(config.first_slot - 1, 0),
                 height=config.first_slot,
-                blockhash=next_hash(self.genesis_hash, config.first_slot),
+                blockhash=next_hash(Hash.from_bytes(seed), config.first_slot),
                 unix_ms=config.start_unix_s * 1000,
             ),
             confirm_blocks=config.confirm_blocks,

@@ -117,7 +117,10 @@ class AlertBook(Protocol):
         ...
 
     def due_deliveries(self, now_ms: int, limit: int) -> list[Delivery]:
-        """Return what has not been delivered and may be tried now, the oldest first."""
+        """Return what has not been delivered and may be tried now, the oldest first.
+
+        There are at most `limit` messages of each channel: one that takes none hides no other's.
+        """
         ...
 
     def end_delivery(self, delivery_id: int, now_ms: int) -> None:

@@ -33,6 +33,13 @@ class Store(Archive, AlertBook, Protocol):
         """Release the database."""
         ...
 
+    def hurry(self) -> None:
+        """From now on wait only briefly for a database that gives no answer: the program ends.
+
+        Unlike the others it may be called while another call is under way.
+        """
+        ...
+
     def claim(self, request: IntentRequest, owner: str, now_ms: int, lease_ms: int) -> Claim | None:
         """Return the intent under a fresh lease, or None when somebody else holds it.
 

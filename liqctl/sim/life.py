@@ -128,7 +128,11 @@ class Life:
     async def _run_watched(self, keeper: Keeper, context: Context) -> None:
         """Run the keeper with its alerts recorded, as `liqctl watch` does."""
         alerting = Alerting(
-            context.store, context.clock, [keeper.recent_status], rules=AlertRules()
+            context.store,
+            context.clock,
+            [keeper.recent_status],
+            owner=context.owner,
+            rules=AlertRules(),
         )
         async with asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(alerting.run(), name="alerts")

@@ -83,6 +83,7 @@ def liquidation_event(row: Liquidation) -> str:
     health = row.health_factor_before
     body = {
         "type": "liquidation",
+        "venue": row.venue,
         "position_id": row.position_pubkey,
         "symbol": row.symbol,
         "amount": _json_amount(row.liquidated_size),

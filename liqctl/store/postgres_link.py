@@ -1,5 +1,6 @@
 """One PostgreSQL connection as the store wants it: durable, bounded, made again when it is lost."""
 
+from collections.abc import Callable
 from selectors import EVENT_READ, DefaultSelector
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from liqctl.store.postgres_url import Target
 
 OLDEST = 140_000
 ANSWER_S = 8.0
+HURRIED_S = 2.0
 PAUSE_MS = 500
 WAIT_INTERVAL_S = 0.1
 
@@ -62,7 +64,7 @@ class Connection(psycopg.Connection[DictRow]):
         self, gen: PQGen[T], interval: float = WAIT_INTERVAL_S, timeout: float | None = None
     ) -> T:
         """Return what the generator returns; a connection without an answer is closed."""
-        heard = _heard(gen, round(self.answer_s / interval))
+        heard = _heard(gen, lambda: round(self.answer_s / interval))
         try:
             return super().wait(heard, interval=interval, timeout=timeout)
         except psycopg.OperationalError:
@@ -71,8 +73,10 @@ class Connection(psycopg.Connection[DictRow]):
             raise
 
 
-def _heard(gen: PQGen[T], silent_max: int) -> PQGen[T]:
+def _heard(gen: PQGen[T], silent_max: Callable[[], int]) -> PQGen[T]:
     """Do as the generator does, until so many intervals in a row pass without a word.
+
+    Asked anew each time: the end of the program shortens a wait that is under way.
 
     A batch may take long, but not in silence; a statement has its own limit, on the server.
     """
@@ -82,7 +86,7 @@ def _heard(gen: PQGen[T], silent_max: int) -> PQGen[T]:
         while True:
             ready = yield wanted
             silent = 0 if ready else silent + 1
-            if silent > silent_max:
+            if silent > silent_max():
                 raise psycopg.OperationalError("the server has fallen silent")
             wanted = gen.send(ready)
     except StopIteration as done:
@@ -102,6 +106,7 @@ class Link:
         self._clock = clock
         self._connection: Connection | None = None
         self._closed = False
+        self._hurried = False
         self._failed: StoreError | None = None
         self._not_before_ns = 0
 
@@ -141,6 +146,12 @@ class Link:
         self._failed = None
         return self.connected()
 
+    def hurry(self) -> None:
+        """From now on wait only briefly for a server that is silent; callable from any thread."""
+        self._hurried, known = True, self._connection
+        if known is not None:
+            known.answer_s = HURRIED_S
+
     def drop(self) -> None:
         """Close the connection; the next use makes another."""
         if self._connection is not None:
@@ -162,6 +173,8 @@ class Link:
             made = Connection.connect(autocommit=True, row_factory=dict_row, **parameters)
         except psycopg.Error as error:
             raise connect_error(error, self.place) from None
+        if self._hurried:
+            made.answer_s = HURRIED_S
         try:
             with translated(self.place):
                 self._prepare(made)

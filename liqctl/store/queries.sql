@@ -535,9 +535,15 @@ RETURNING id;
 
 -- name: due_deliveries(now_ms, limit)
 SELECT * FROM alert_delivery
-WHERE delivered_ms IS NULL AND next_try_ms <= :now_ms
-ORDER BY id
-LIMIT :limit;
+WHERE id IN (
+    SELECT id FROM (
+        SELECT id, ROW_NUMBER() OVER (PARTITION BY channel ORDER BY id) AS place
+        FROM alert_delivery
+        WHERE delivered_ms IS NULL AND next_try_ms <= :now_ms
+    ) AS due
+    WHERE place <= :limit
+)
+ORDER BY id;
 
 -- name: end_delivery(delivery_id, now_ms)!
 UPDATE alert_delivery SET delivered_ms = :now_ms WHERE id = :delivery_id AND delivered_ms IS NULL;

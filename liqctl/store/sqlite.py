@@ -61,6 +61,9 @@ class SqliteStore(SqlStore):
         with translated(self._name):
             self._connection.close()
 
+    def hurry(self) -> None:
+        """Do nothing: a lock is waited for by `busy_timeout_ms`, and a file does not fall silent."""
+
     def version(self) -> int:
         """Return a number that is another one after a commit of another connection."""
         with self._reading() as db:

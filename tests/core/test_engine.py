@@ -575,21 +575,21 @@ def test_a_price_of_a_service_that_is_no_price_calls_for_nothing():
 
 def test_a_decision_carries_what_speaks_against_it():
     one = doubting(position("a", 90), at=90)
-    one.apply(sent(50), 0)
+    one.apply(sent(150), 0)
 
     assert doubt_of(one.next(0)) == "price_sources_disagree"
 
 
 def test_a_doubt_ends_with_the_price_that_ends_it_and_not_with_a_pause():
     one = doubting(position("a", 90), at=90)
-    one.apply(sent(50), 0)
+    one.apply(sent(150), 0)
     one.next(0)
     assert one.undoubted == 1
     one.apply(refused("price_sources_disagree"), 0)
     assert one.next(100) is None
     assert one.undoubted == 0
 
-    one.apply(sent(51), 100)
+    one.apply(sent(151), 100)
     assert one.next(100) is None
     one.apply(sent(90, published=1_001, at_ns=42), 100)
 
@@ -601,7 +601,7 @@ def test_a_doubt_ends_with_the_price_that_ends_it_and_not_with_a_pause():
 
 def test_a_feed_that_a_service_lost_speaks_against_nothing():
     one = doubting(position("a", 90), at=90)
-    one.apply(sent(50), 0)
+    one.apply(sent(150), 0)
     one.next(0)
     one.apply(refused("price_sources_disagree"), 0)
 
@@ -642,7 +642,7 @@ def test_a_verdict_that_prices_speak_against_is_blocked_in_a_fresh_view():
     verdict = one.assess(position("a", 90))
     assert one.doubted(verdict, one.view) == verdict
 
-    one.apply(sent(50), 0)
+    one.apply(sent(150), 0)
 
     assert one.doubted(verdict, one.view).blockers == ("price_sources_disagree",)
     healthy = replace(verdict, liquidatable=False)

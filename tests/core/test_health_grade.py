@@ -139,6 +139,12 @@ def test_where_nothing_was_ever_written_there_is_no_keeper(shown, written_ms):
     assert (found.state, found.reasons[0].code) == (UNHEALTHY, "keeper_missing")
 
 
+def test_a_price_from_the_future_is_told_as_ahead_of_the_clock_and_not_as_a_negative_age():
+    ahead = replace(BLIND, refusal="price_from_future", age_s=-90)
+    [reason] = grade(status(markets=(BTC, ahead)), NOW_MS, NOW_MS).reasons
+    assert "published 90 s ahead of the cluster's clock" in reason.text
+
+
 def test_the_worst_reason_comes_first_and_is_the_grade():
     shown = status(wallet=POOR, markets=(BTC, BLIND), slot_age_ms=31_000)
     found = grade(shown, NOW_MS, NOW_MS)

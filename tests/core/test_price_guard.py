@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from liqctl.core.account import Seen
@@ -23,6 +23,7 @@ BESIDE = PriceTerms(sources=(SourceName.PROGRAM, SourceName.HERMES))
 FIRST = PriceTerms(sources=(SourceName.HERMES, SourceName.PROGRAM), sources_min=2)
 # The long of CASE falls at 101.052631: equity 40 + (price - 100) * 10 against 5 % of price * 10.
 LINE_E8 = 10_105_263_100
+OWN_E8 = 10_010_000_000
 
 
 def guard(terms=BESIDE, *, program_decides=False, **more):
@@ -64,13 +65,62 @@ def test_the_program_s_own_price_alone_is_enough_where_nothing_else_is_asked_for
 
 
 @pytest.mark.parametrize(
-    ("mantissa", "doubt"), [(10_100_000_000, None), (10_100_000_001, Doubt.DISAGREE)]
+    ("mantissa", "doubt"), [(10_110_100_000, None), (10_110_100_001, Doubt.DISAGREE)]
 )
 def test_sources_further_apart_than_the_band_stop_the_send(mantissa, doubt):
+    """The position falls at the program's price, and not at either of Hermes."""
     made = guard()
     made.hear(hermes(mantissa), NOW)
 
+    assert objection(made, replace(CASE, mantissa=OWN_E8)) is doubt
+
+
+def test_a_crash_that_the_chain_lags_behind_is_acted_on():
+    made = guard()
+    made.hear(hermes(8_790_000_000, confidence=4_000_000), NOW)
+    lagging = replace(CASE, mantissa=8_900_000_000, confidence=4_000_000)
+
+    assert made.choice(view_of(lagging)[MARKET].value, view_of(lagging), NOW).reason is not None
+    assert objection(made, lagging) is None
+
+
+@pytest.mark.parametrize("terms", [BESIDE, FIRST])
+@pytest.mark.parametrize(
+    ("mantissa", "confidence", "doubt", "by_program"),
+    [
+        (LINE_E8, 0, None, None),
+        (LINE_E8, 100, Doubt.DISAGREE, None),
+        (LINE_E8 + 100, 0, Doubt.DISAGREE, Doubt.DISAGREE),
+    ],
+)
+def test_of_sources_that_disagree_the_one_best_for_the_owner_counts(
+    terms, mantissa, confidence, doubt, by_program
+):
+    made, trusting = guard(terms), guard(terms, program_decides=True)
+    for each in (made, trusting):
+        each.hear(hermes(mantissa, confidence=confidence), NOW)
+
     assert objection(made) is doubt
+    assert objection(trusting) is by_program
+
+
+@pytest.mark.parametrize("program_decides", [False, True])
+def test_a_short_at_a_price_that_was_pumped_on_the_chain_alone_is_left(program_decides):
+    """The short of the same size falls above 99.047619."""
+    pumped = replace(CASE, size=-CASE.size, mantissa=10_200_000_000)
+    made = guard(program_decides=program_decides)
+    made.hear(hermes(9_904_761_900), NOW)
+    assert objection(made, pumped) is Doubt.DISAGREE
+
+    made.hear(hermes(9_904_762_000, publish_time=NOW), NOW)
+    assert objection(made, pumped) is None
+
+
+def test_too_few_sources_stay_too_few_wherever_they_stand():
+    made = guard(replace(BESIDE, sources_min=3))
+    made.hear(hermes(8_790_000_000), NOW)
+
+    assert objection(made, replace(CASE, mantissa=8_900_000_000)) is Doubt.TOO_FEW
 
 
 def test_a_service_that_fell_silent_disagrees_with_nobody_and_is_missed_where_it_is_needed():
@@ -164,7 +214,7 @@ def test_a_push_feed_is_compared_like_any_other_source():
     made = guard(PriceTerms(sources=(SourceName.PROGRAM, SourceName.PUSH_FEED)))
     assert made.push_accounts == {PUSH}
     pushed = replace(
-        view_of(CASE)[PRICE].value, address=PUSH, owner=RECEIVER, mantissa=9_000_000_000
+        view_of(CASE)[PRICE].value, address=PUSH, owner=RECEIVER, mantissa=11_000_000_000
     )
 
     made.push(replace(pushed, owner="anybody"), NOW)
@@ -264,8 +314,21 @@ CASES = st.fixed_dictionaries(
 )
 
 
+# A source that keeps a long healthy does so too when it becomes too uncertain to be used alone.
+WIDE_BESIDE = {
+    "side": Side.LONG,
+    "price": 10_000_000_000,
+    "widths": (0, 0),
+    "beside": 10_200_000_000,
+    "other": (0, 150_000_000),
+    "permille": 1_000,
+    "terms": BESIDE,
+}
+
+
 @settings(max_examples=200, deadline=None)
 @given(CASES)
+@example(WIDE_BESIDE)
 def test_widening_a_confidence_never_turns_a_skip_into_a_liquidation(drawn):
     terms = replace(drawn["terms"], confidence_permille=drawn["permille"])
     narrow, wide = sorted(drawn["widths"])
@@ -282,6 +345,29 @@ def test_widening_a_confidence_never_turns_a_skip_into_a_liquidation(drawn):
     assert before or not decided(wide, less)
     assert before or not decided(narrow, more)
     assert before or not decided(wide, more)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from(Side),
+    st.booleans(),
+    st.tuples(PRICES, PRICES, PRICES),
+    st.tuples(WIDTHS, WIDTHS, WIDTHS),
+)
+def test_a_further_source_never_turns_a_refusal_into_a_send(side, decides, prices, widths):
+    own, *beside = zip(prices, widths, strict=True)
+    size = CASE.size if side is Side.LONG else -CASE.size
+    case = replace(CASE, size=size, mantissa=own[0], confidence=own[1])
+    made = guard(replace(BESIDE, sources=tuple(SourceName)), program_decides=decides)
+    pushed = replace(view_of(CASE)[PRICE].value, address=PUSH, owner=RECEIVER)
+
+    alone = may_send(made, case)
+    made.push(replace(pushed, mantissa=beside[0][0], confidence=beside[0][1]), NOW)
+    second = may_send(made, case)
+    made.hear(hermes(beside[1][0], confidence=beside[1][1]), NOW)
+    third = may_send(made, case)
+
+    assert alone >= second >= third
 
 
 @settings(max_examples=100, deadline=None)

@@ -226,7 +226,8 @@ def test_nothing_is_sent_on_a_doubtful_price_whoever_decides(program_decides):
     ]
 
     assert apart.views[1].refusal is PriceRefusal.TOO_WIDE
-    assert decide(policy(), apart, Side.LONG, below(2**63)).reason is Doubt.DISAGREE
+    found = decide(policy(), apart, Side.SHORT, above(1), program_decides=program_decides)
+    assert found.reason is Doubt.DISAGREE
     assert reasons == [Doubt.JUMPED, PriceRefusal.MISSING]
 
 

@@ -275,3 +275,17 @@ def test_a_full_queue_keeps_the_most_urgent_of_what_is_not_in_flight(healths, ca
         if kept:
             held[name] = health
         assert set(queue.positions()) == set(held)
+
+
+def test_a_pause_that_was_cut_short_lengthens_no_later_one():
+    queue = Queue()
+    queue.put("a", health=0.9, size=1, now_ms=0)
+    for _ in range(8):
+        queue.take(0)
+        queue.postpone("a", "price_sources_disagree", 0, counts=False)
+        queue.hurry("a", 7)
+
+    queue.take(0)
+    queue.postpone("a", "rpc", 0, counts=False)
+
+    assert queue.next_try_ms() == Pacing().backoff_ms

@@ -22,6 +22,7 @@ from liqctl.core.intent import (
     Claim,
     IntentState,
 )
+from liqctl.core.price_policy import Doubt
 from liqctl.core.sending import Phase, Rules, Sending, begin, resume, step
 from liqctl.core.sending_events import (
     Answered,
@@ -238,8 +239,16 @@ def test_what_ended_last_must_be_seen_before_the_position_is_judged_again():
             Result.REFUSED,
             Cause.ORACLE,
         ),
+        *(
+            (
+                ReadAfresh(slot=101, generation=7, verdict=verdict(blockers=(doubt,))),
+                Result.REFUSED,
+                Cause.ORACLE,
+            )
+            for doubt in Doubt
+        ),
     ],
-    ids=["gone", "no position", "reopened", "healthy", "stale", "paused", "own limit"],
+    ids=["gone", "no position", "reopened", "healthy", "stale", "paused", "own limit", *Doubt],
 )
 def test_a_read_that_does_not_confirm_the_decision_signs_nothing(read, result, cause):
     _, effects = checked(None, Claimed(claim=CLAIM), Tried(slot=101), read)

@@ -4,8 +4,11 @@ import base64
 import sqlite3
 from collections import Counter
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, LiteralString, Protocol
 
+import psycopg
 from solders.transaction import VersionedTransaction
 
 from tests.crash.processes import Chain
@@ -14,26 +17,93 @@ PAGE = 1_000
 LIVE = ("SIGNED", "SENT", "SEEN")
 
 
-def count_live(path: Path) -> int:
-    """Return how many attempts may still land; none where there is no table yet."""
-    with closing(sqlite3.connect(path, timeout=10)) as db:
-        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'attempt'").fetchone():
-            return 0
-        count = "SELECT COUNT(*) FROM attempt WHERE state IN (?, ?, ?)"
-        return int(db.execute(count, LIVE).fetchone()[0])
+class Books(Protocol):
+    """The tables of a keeper, read and changed past everything of it."""
+
+    def rows(self, query: LiteralString) -> list[tuple[Any, ...]]:
+        """Return what a query finds."""
+        ...
+
+    def change(self, statement: LiteralString) -> None:
+        """Carry out a statement and commit."""
+        ...
+
+    def exist(self) -> bool:
+        """Return whether there are tables yet."""
+        ...
+
+    def damage(self) -> list[str]:
+        """Return what the database itself finds wrong with its content."""
+        ...
 
 
-def count_due(path: Path) -> int:
-    """Return how many positions wait for their liquidation, sooner or later."""
-    with closing(sqlite3.connect(path, timeout=10)) as db:
-        return int(db.execute("SELECT COUNT(*) FROM queue").fetchone()[0])
+@dataclass(frozen=True, slots=True)
+class SqliteBooks:
+    """The tables in a file."""
+
+    path: Path
+
+    def rows(self, query: LiteralString) -> list[tuple[Any, ...]]:
+        with self._open() as db:
+            return db.execute(query).fetchall()
+
+    def change(self, statement: LiteralString) -> None:
+        with self._open() as db, db:
+            db.execute(statement)
+
+    def exist(self) -> bool:
+        found = "SELECT 1 FROM sqlite_master WHERE name = 'attempt'"
+        return self.path.exists() and bool(self.rows(found))
+
+    def damage(self) -> list[str]:
+        integrity = [str(line) for (line,) in self.rows("PRAGMA integrity_check")]
+        foreign = [str(row) for row in self.rows("PRAGMA foreign_key_check")]
+        return [*([] if integrity == ["ok"] else integrity), *foreign]
+
+    def _open(self) -> closing[sqlite3.Connection]:
+        return closing(sqlite3.connect(self.path, timeout=10))
 
 
-def let_leases_end(path: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class PostgresBooks:
+    """The tables in a schema, which is the first one of the URL's search path."""
+
+    url: str
+
+    def rows(self, query: LiteralString) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.url) as db:
+            return db.execute(query).fetchall()
+
+    def change(self, statement: LiteralString) -> None:
+        with psycopg.connect(self.url) as db:
+            db.execute(statement)
+
+    def exist(self) -> bool:
+        return self.rows("SELECT to_regclass('attempt')") != [(None,)]
+
+    def damage(self) -> list[str]:
+        """Return nothing: its constraints hold, or the server would not have committed."""
+        return []
+
+
+def count_live(books: Books) -> int:
+    """Return how many attempts may still land."""
+    count = "SELECT COUNT(*) FROM attempt WHERE state IN ('SIGNED', 'SENT', 'SEEN')"
+    return int(books.rows(count)[0][0])
+
+
+def count_due(books: Books) -> int:
+    """Return how many positions wait for their liquidation, sooner or later.
+
+    Those whose price is too uncertain for it wait, while prices rest, for ever.
+    """
+    count = "SELECT COUNT(*) FROM queue WHERE reason <> 'healthy_within_confidence'"
+    return int(books.rows(count)[0][0])
+
+
+def let_leases_end(books: Books) -> None:
     """Do what twenty seconds without their owner do."""
-    with closing(sqlite3.connect(path, timeout=10)) as db, db:
-        if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'intent'").fetchone():
-            db.execute("UPDATE intent SET lease_until = 0")
+    books.change("UPDATE intent SET lease_until = 0")
 
 
 def history(chain: Chain, address: str) -> dict[str, bool]:
@@ -56,18 +126,15 @@ def paid_by(chain: Chain, signature: str, address: str) -> bool:
     return str(message.account_keys[0]) == address
 
 
-def wrong_in(path: Path, chain: Chain, address: str) -> list[str]:
+def wrong_in(books: Books, chain: Chain, address: str) -> list[str]:
     """Return where database and chain differ, where something is left, lost or doubled."""
     told = history(chain, address)
-    with closing(sqlite3.connect(path, timeout=10)) as db:
-        states = dict(db.execute("SELECT sig, state FROM attempt").fetchall())
-        intents = dict(db.execute("SELECT sig, intent_id FROM attempt").fetchall())
-        rows = Counter(sig for (sig,) in db.execute("SELECT signature FROM liquidations"))
-        full = "SELECT position_pubkey, generation FROM liquidations WHERE is_full_liquidation"
-        closed = Counter(db.execute(full).fetchall())
-        (integrity,) = db.execute("PRAGMA integrity_check").fetchone()
-        foreign = db.execute("PRAGMA foreign_key_check").fetchall()
-    wrong = [] if integrity == "ok" and not foreign else [f"INTEGRITY {integrity} {foreign}"]
+    states = dict(books.rows("SELECT sig, state FROM attempt"))
+    intents = dict(books.rows("SELECT sig, intent_id FROM attempt"))
+    rows = Counter(sig for (sig,) in books.rows("SELECT signature FROM liquidations"))
+    full = "SELECT position_pubkey, generation FROM liquidations WHERE is_full_liquidation = 1"
+    closed = Counter(books.rows(full))
+    wrong = [f"INTEGRITY {damage}" for damage in books.damage()]
     for signature, succeeded in told.items():
         expected = "FINALIZED_OK" if succeeded else "FINALIZED_ERR"
         if signature not in states:

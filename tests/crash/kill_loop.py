@@ -12,7 +12,15 @@ from pathlib import Path
 
 from solders.keypair import Keypair
 
-from tests.crash.books import count_due, count_live, let_leases_end, wrong_in
+from tests.crash.books import (
+    Books,
+    PostgresBooks,
+    SqliteBooks,
+    count_due,
+    count_live,
+    let_leases_end,
+    wrong_in,
+)
 from tests.crash.findings import Findings
 from tests.crash.processes import LIMITS, Chain, Life, Nursery, chain, watch
 
@@ -25,20 +33,18 @@ LEFT_ALONE = 4
 HEAL_S = 90.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Round:
     """One chain, one database, and keepers that are killed on it one after another."""
 
     chain: Chain
     nursery: Nursery
     place: Path
+    database: str
+    books: Books
     found: Findings
     chance: random.Random
     kills: int
-
-    @property
-    def database(self) -> Path:
-        return self.place / "k.db"
 
     def cycle(self, number: int) -> None:
         """Start a keeper, kill it, and let its leases end, or leave them to end by themselves."""
@@ -49,20 +55,20 @@ class Round:
         self.found.counts[f"killed_{moment}"] += 1
         if code != -signal.SIGKILL:
             self.found.violations.append(f"ENDED with {code}: {life.said[-500:].decode()}")
-        if not self.database.exists():
+        if not self.books.exist():
             return
-        live = count_live(self.database)
+        live = count_live(self.books)
         self.found.counts["kills_with_an_attempt_in_flight"] += live > 0
         self.found.counts["attempts_in_flight_when_killed"] += live
         if number % LEFT_ALONE == 1 and number < self.kills // 3:
             self.found.counts["leases_left_to_end"] += 1
         else:
-            let_leases_end(self.database)
+            let_leases_end(self.books)
 
     def start(self, *more: str) -> Life:
         options = ("--log-level", "info")
         return self.nursery.start(
-            *watch(self.chain.ready, self.place, *options, *more),
+            *watch(self.chain.ready, self.place, self.database, *options, *more),
             env={**LIMITS, "LIQCTL_LOG_FORMAT": "json"},
         )
 
@@ -93,7 +99,7 @@ class Round:
         quiet = 0
         while quiet < 5 and time.monotonic() - started < HEAL_S:
             life.listen(0.2)
-            quiet = 0 if count_live(self.database) or count_due(self.database) else quiet + 1
+            quiet = 0 if count_live(self.books) or count_due(self.books) else quiet + 1
         self.found.counts["healing_ms"] += int(1_000 * (time.monotonic() - started))
         stopping = time.monotonic()
         code = life.end(signal.SIGTERM)
@@ -122,12 +128,15 @@ class Round:
     def wrong(self) -> list[str]:
         """Return where the database and the chain differ."""
         key = Keypair.from_bytes(bytes(json.loads((self.place / "key.json").read_text())))
-        return wrong_in(self.database, self.chain, str(key.pubkey()))
+        return wrong_in(self.books, self.chain, str(key.pubkey()))
 
 
 @contextmanager
-def round_of(seed: int, kills: int) -> Iterator[Round]:
-    """Run a chain and a nursery for so many kills; violations are named after the seed."""
+def round_of(seed: int, kills: int, *, postgres: str | None = None) -> Iterator[Round]:
+    """Run a chain and a nursery for so many kills; violations are named after the seed.
+
+    The records are in a file, unless the URL of a schema is given in which there is nothing yet.
+    """
     found = Findings()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         place = Path(folder)
@@ -136,13 +145,23 @@ def round_of(seed: int, kills: int) -> Iterator[Round]:
         nursery = Nursery(place)
         stack.callback(nursery.close)
         running = stack.enter_context(chain(place, f"{options} --seed {seed} --path {prices}"))
-        yield Round(running, nursery, place, found, random.Random(seed), kills)
+        file = place / "k.db"
+        yield Round(
+            chain=running,
+            nursery=nursery,
+            place=place,
+            database=postgres or f"sqlite:{file}",
+            books=SqliteBooks(file) if postgres is None else PostgresBooks(postgres),
+            found=found,
+            chance=random.Random(seed),
+            kills=kills,
+        )
     found.violations = [f"{violation}: seed {seed}" for violation in found.violations]
 
 
-def kill_again_and_again(seed: int, kills: int) -> Findings:
+def kill_again_and_again(seed: int, kills: int, *, postgres: str | None = None) -> Findings:
     """Return what so many kills in one round did."""
-    with round_of(seed, kills) as here:
+    with round_of(seed, kills, postgres=postgres) as here:
         for number in range(kills):
             here.cycle(number)
         here.heal()

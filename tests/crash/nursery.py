@@ -20,6 +20,7 @@ LOADED = (
     "liqctl.cli.stream",
     "liqctl.cli.summary",
     "liqctl.cli.watch",
+    "liqctl.store.postgres",
     "liqctl.store.schema",
 )
 WRITTEN = os.O_WRONLY | os.O_CREAT | os.O_APPEND

@@ -167,10 +167,10 @@ class Nursery:
         return int(self._process.stdout.readline())
 
 
-def watch(ready: dict[str, Any], place: Path, *more: str) -> list[str]:
-    """Return the arguments of a keeper on that chain with its database in that place."""
+def watch(ready: dict[str, Any], place: Path, database: str, *more: str) -> list[str]:
+    """Return the arguments of a keeper on that chain, with the key in that place."""
     return [
         *("watch", "-u", ready["rpc_url"], "--ws", ready["ws_url"]),
-        *("-k", str(place / "key.json"), "--database", f"sqlite:{place / 'k.db'}"),
+        *("-k", str(place / "key.json"), "--database", database),
         *more,
     ]

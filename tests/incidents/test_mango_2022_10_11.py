@@ -8,7 +8,7 @@ Source: court documents, United States v. Eisenberg, and Mango's own report, Oct
 Here a price far from the last one is not acted on before a later one agrees, one tick that turns
 most positions stops everything for a while, and what a bad hour can cost is bounded by the caps.
 Whoever moves a price in small steps is believed where no second source is asked; where one is,
-nothing is sent while the two are further apart than the band.
+what falls at the moved price alone is left while the two are further apart than the band.
 """
 
 import pytest

@@ -72,3 +72,28 @@ async def test_a_node_that_hangs_at_the_start_does_not_hold_up_the_end(stage, mo
 
     async with asyncio.timeout(2):
         await daemon
+
+
+@pytest.mark.parametrize("hangs", [True, False])
+async def test_the_database_is_told_that_the_end_has_come(stage, monkeypatch, hangs):
+    keeper = stage.keeper(**QUICK)
+    stop, begun, told = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    really = keeper.feeds.load
+
+    async def load():
+        begun.set()
+        await (asyncio.sleep(60) if hangs else really())
+
+    monkeypatch.setattr(keeper.feeds, "load", load)
+    monkeypatch.setattr(keeper._context.store.store, "hurry", told.set)
+    daemon = asyncio.create_task(keeper.run(stop))
+    await begun.wait()
+    if not hangs:
+        await until(lambda: keeper.started_slot)
+    assert not told.is_set()
+
+    stop.set()
+    async with asyncio.timeout(5):
+        await daemon
+
+    assert told.is_set()

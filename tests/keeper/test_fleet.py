@@ -11,6 +11,7 @@ from liqctl.chain.wallet import load_signer
 from liqctl.cli.connect import keepers_of
 from liqctl.config import Settings
 from liqctl.core.events import Cause, OutcomeSeen, Result
+from liqctl.core.record import PositionQuery
 from liqctl.keeper.context import Context
 from liqctl.keeper.fleet import Fleet
 from liqctl.keeper.service import Keeper
@@ -130,3 +131,16 @@ async def test_a_breaker_holds_its_own_venue_and_the_other_goes_on(stage):
     venues = dict(stage.rows("SELECT venue, COUNT(*) FROM intent GROUP BY venue"))
     assert venues.get(held.venue.id, 0) == before
     assert venues[other.venue.id] >= 2
+
+
+async def test_rows_for_readers_give_way_to_the_decisions_of_every_venue(stage):
+    """They share the one thread that records."""
+    async with running(stage, max_in_flight=1) as [first, second]:
+        first._working.add("a decision under way")
+        await second.mirror.step()
+        rows = second._context.store.store.positions
+        assert rows(PositionQuery(venue=second.venue.id)) == []
+
+        first._working.clear()
+        await second.mirror.step()
+        assert rows(PositionQuery(venue=second.venue.id)) != []

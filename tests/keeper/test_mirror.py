@@ -164,6 +164,21 @@ async def test_a_position_that_closed_goes_at_once(stage, monkeypatch):
     assert address not in at.rows()
 
 
+async def test_at_the_end_a_position_that_closed_just_before_goes_too(stage, monkeypatch):
+    at = await hours(stage, monkeypatch)
+    await at.tick(45)
+    address = at.keeper.engine.addresses()[50]
+    event = AccountsSeen(seen=(Seen(address=address, slot=10**6, value=Gone()),))
+    at.keeper.mailbox.put(event)
+    at.mirror.note(event)
+    at.keeper.absorb()
+
+    await at.mirror.end(10.0)
+
+    assert len(at.rows()) == 59
+    assert address not in at.rows()
+
+
 async def test_rows_of_an_earlier_run_go_after_a_round_and_those_of_other_venues_stay(
     stage, monkeypatch
 ):

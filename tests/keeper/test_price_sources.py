@@ -106,6 +106,16 @@ async def test_sources_that_disagree_stop_everything_in_their_market_and_are_tol
     assert (await execute(keeper)).live is not None
 
 
+async def test_in_a_crash_that_the_chain_lags_behind_the_liquidations_go_on(desk):
+    keeper = await desk.keeper(BOTH)
+    desk.prices["SOL"] = 137.0
+    await desk.fall(keeper, "SOL", 139)
+    await desk.ask(keeper)
+
+    assert market(keeper, "SOL").doubt == "price_sources_disagree"
+    assert (await execute(keeper)).live is not None
+
+
 async def test_the_executor_asks_all_sources_again_when_it_has_read_the_chain(desk):
     keeper = await desk.keeper(BOTH)
     desk.prices["SOL"] = 139.0
@@ -244,3 +254,16 @@ async def test_terms_of_one_market_bind_no_other(desk):
 
     assert [len(market(keeper, each).sources) for each in ("SOL", "BTC")] == [2, 1]
     assert market(keeper, "BTC").doubt is None
+
+
+@pytest.mark.parametrize(("ahead_s", "is_told"), [(4, False), (90, True)])
+async def test_only_a_price_far_ahead_of_the_cluster_s_clock_has_a_negative_age(
+    desk, ahead_s, is_told
+):
+    keeper = await desk.keeper(BOTH)
+    await desk.stage.show(keeper, "SOL", dollars(150, 0.01, age_s=-ahead_s))
+
+    sol = market(keeper, "SOL")
+    age_s = keeper.engine.now_s - sol.publish_time_s
+    assert age_s < 0
+    assert sol.age_s == sol.sources[0].age_s == (age_s if is_told else 0)

@@ -3,9 +3,11 @@
 from dataclasses import replace
 
 import pytest
+from solders.pubkey import Pubkey
 from structlog.testing import capture_logs
 
 from liqctl.core.account import Seen
+from liqctl.core.instruction import AccountMeta
 from liqctl.core.position import Market
 from liqctl.errors import RpcUnreachable
 from liqctl.keeper import shadow
@@ -149,6 +151,24 @@ async def test_a_node_that_does_not_answer_is_counted_and_the_next_is_asked(stag
 
     counts = keeper.shadow.counts
     assert (counts["unanswered"], counts["checked"]) == (CHECKS_A_LOOK_MAX, CHECKS_A_LOOK_MAX)
+
+
+class Oversized(ReferenceVenue):
+    """Names so many accounts that no transaction has room for them."""
+
+    def confirmation(self, position, view):
+        call = super().confirmation(position, view)
+        assert call is not None
+        many = [AccountMeta(address=str(Pubkey.new_unique())) for _ in range(60)]
+        return replace(call, accounts=(*call.accounts, *many))
+
+
+async def test_a_question_that_does_not_fit_into_a_transaction_does_not_end_the_keeper(stage):
+    keeper = await watching(stage, Oversized(stage.scenario.addresses.program))
+
+    await looks(keeper, 1)
+
+    assert keeper.shadow.counts["unanswered"] == CHECKS_A_LOOK_MAX
 
 
 async def test_the_sample_follows_its_rate_and_stays_bounded(stage):

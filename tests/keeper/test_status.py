@@ -48,6 +48,15 @@ async def test_after_a_run_state_and_rows_agree_with_what_was_done(stage):
     assert not any(row.liquidatable for row in rows)
 
 
+async def test_what_the_keeper_closes_at_its_very_end_has_no_row_any_more(stage):
+    keeper = stage.keeper(**QUICK, pace=Pace(tick_ms=10, plan_ms=10**6, near=0))
+    async with running(stage, keeper):
+        await until(lambda: keeper.status().full == 4)
+
+    rows = keeper._context.store.store.positions(PositionQuery(limit=1_000))
+    assert {row.position for row in rows} == set(keeper.engine.addresses())
+
+
 def far(keeper: Keeper, status: Status) -> int:
     """How many positions are farther away than the farthest distance, by their exact price."""
     engine, widest = keeper.engine, status.near[-1].within_bps

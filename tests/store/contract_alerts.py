@@ -138,7 +138,7 @@ class AlertContract:
 
         assert due(9) == [second]
         assert due(10) == [first, second]
-        assert due(10, limit=1) == [first]
+        assert due(10, limit=1) == [first, second]
         assert due(10, limit=-1) == []
         store.delay_delivery(first, "refused: 429", 20)
         store.end_delivery(second, 12)
@@ -147,6 +147,16 @@ class AlertContract:
             delivery("mail", id=second, delivered_ms=12),
             delivery("slack", id=first, tries=1, next_try_ms=20, error="refused: 429"),
         ]
+
+    def test_what_waits_for_one_channel_hides_nothing_that_waits_for_another(
+        self, store: Store
+    ) -> None:
+        first, second, _ = (store.put_delivery(delivery("dead")) for _ in range(3))
+        other = store.put_delivery(delivery("mail"))
+
+        due = store.due_deliveries(9, 2)
+
+        assert [each.id for each in due] == [first, second, other]
 
     def test_what_was_delivered_stays_delivered(self, store: Store) -> None:
         number = store.put_delivery(delivery())

@@ -170,6 +170,7 @@ class AttemptContract:
         assert (event.seq, event.kind, event.at_ms) == (1, "liquidation", 1_700_000_000_123)
         assert json.loads(event.body_json) == {
             "type": "liquidation",
+            "venue": "reference",
             "position_id": "pos",
             "symbol": "SOL-PERP",
             "amount": 1_500_000_000,

@@ -130,6 +130,18 @@ class Server:
         self.start()
 
     @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Stand still as on a host that hangs: connections stay open, and nothing is answered."""
+        every = list(_family(self._server.pid))
+        for pid in every:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in every:
+                os.kill(pid, signal.SIGCONT)
+
+    @contextmanager
     def as_standby(self) -> Iterator[None]:
         """Be a standby that waits for a primary."""
         signal_file = self._data / "standby.signal"
@@ -181,6 +193,13 @@ class Server:
             **self._user,
         )
         assert done.returncode == 0, done.stderr
+
+
+def _family(pid: int) -> Iterator[int]:
+    """Yield a process and all that come from it, the parents first."""
+    yield pid
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        yield from _family(int(child))
 
 
 def _ends_with_its_parent() -> None:

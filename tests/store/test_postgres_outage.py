@@ -247,6 +247,27 @@ def test_a_server_that_falls_silent_is_not_waited_for(url, monkeypatch):
         through.close()
 
 
+def test_a_wait_that_is_under_way_is_cut_short_when_the_program_ends(url, monkeypatch):
+    monkeypatch.setattr(postgres_link, "HURRIED_S", 0.2)
+    monkeypatch.setattr(postgres_link.Connection, "answer_s", 3_600)
+    with CuttingProxy(server().folder, server().port) as proxy:
+        through = open_store(url.replace(str(server().folder), proxy.host))
+        proxy.silent = True
+        hurrying = threading.Timer(0.3, through.hurry)
+        hurrying.start()
+
+        with pytest.raises(StoreBusy, match="the server has fallen silent"):
+            through.queue()
+        hurrying.join()
+        proxy.silent = False
+        through.queue()
+        proxy.silent = True
+        with pytest.raises(StoreBusy, match="the server has fallen silent"):
+            through.queue()
+        proxy.silent = False
+        through.close()
+
+
 def test_a_lock_of_another_session_is_waited_for_and_then_busy(url, store):
     store.put_state("locked", "1", 1)
     store._link.connected().execute("SET lock_timeout = '50ms'")

@@ -65,7 +65,9 @@ def _no_allowance(patches: Patches) -> None:
     def postpone(self: Part, position: str, reason: str, now_ms: int, **_: object) -> None:
         entry = self._entries.get(position)
         if entry is not None:
-            self._store(replace(entry, state=QueueState.WAITING, reason=reason, next_try_ms=now_ms))
+            # Not in the same millisecond, in which the loop would go round for ever.
+            due_ms = now_ms + 1
+            self._store(replace(entry, state=QueueState.WAITING, reason=reason, next_try_ms=due_ms))
 
     patches.set(queue.Queue, "postpone", postpone)
 

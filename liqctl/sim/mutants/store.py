@@ -30,7 +30,7 @@ def _name(call: Part) -> str:
 
 
 def _two_commits(patches: Patches) -> None:
-    def record(self: Part, claim: Part, attempt: Part, now_ms: int) -> bool:
+    def record(self: Part, claim: Part, attempt: Part, now_ms: int, **_: Part) -> bool:
         with self._writing() as db:
             if attempt is None:
                 self._sql.open_intent(db, intent_id=claim.intent_id, now_ms=now_ms)

@@ -1,5 +1,6 @@
 """Alerts and their outbox in memory."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -62,13 +63,17 @@ class MemoryAlerts(MemoryTables):
         return self._last_delivery
 
     def due_deliveries(self, now_ms: int, limit: int) -> list[Delivery]:
-        """Return what has not been delivered and may be tried now, the oldest first."""
-        due = [
-            each
-            for each in self._deliveries.values()
-            if each.delivered_ms is None and each.next_try_ms <= now_ms
-        ]
-        return due[: max(0, limit)]
+        """Return what has not been delivered and may be tried now, the oldest first.
+
+        There are at most `limit` messages of each channel: one that takes none hides no other's.
+        """
+        places = Counter[str]()
+        due: list[Delivery] = []
+        for each in self._deliveries.values():
+            if each.delivered_ms is None and each.next_try_ms <= now_ms:
+                places[each.channel] += 1
+                due += [each] if places[each.channel] <= limit else []
+        return due
 
     def end_delivery(self, delivery_id: int, now_ms: int) -> None:
         """Note that a channel took it; the first time counts."""

@@ -12,3 +12,6 @@ class MemoryStore(MemoryIntents, MemoryStreams, MemoryQueue, MemoryArchive, Memo
 
     def close(self) -> None:
         """Do nothing: there is nothing to release."""
+
+    def hurry(self) -> None:
+        """Do nothing: nothing is waited for."""

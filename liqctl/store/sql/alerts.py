@@ -49,7 +49,10 @@ class SqlAlerts(SqlSession):
         return int(made["id"])
 
     def due_deliveries(self, now_ms: int, limit: int) -> list[Delivery]:
-        """Return what has not been delivered and may be tried now, the oldest first."""
+        """Return what has not been delivered and may be tried now, the oldest first.
+
+        There are at most `limit` messages of each channel: one that takes none hides no other's.
+        """
         with self._reading() as db:
             found = self._sql.due_deliveries(db, now_ms=now_ms, limit=max(0, limit))
             return [archive_columns.delivery_of(row) for row in found]

@@ -1,12 +1,12 @@
 """What an engine gives to the statements: transactions, and functions made of the SQL files.
 
-An engine is a subclass of `SqlStore` that sets two attributes and defines five methods:
+An engine is a subclass of `SqlStore` that sets two attributes and defines six methods:
 
 * `_sql`: what aiosql makes of `statements(engine)` with the engine's own adapter. `queries.sql` is
   for every engine; `<engine>.sql` has the few statements that cannot be, under the same names.
 * `_name`: what messages call the database; no password in it.
 * `_reading()`, `_snapshot()`, `_writing()`: see below. Each yields what aiosql takes as connection.
-* `version()` and `close()`.
+* `version()`, `hurry()` and `close()`.
 
 Many rows are written in the order of their keys: writers that took them in different orders would
 wait for one another. Rows are read by column name (`row["id"]`, `dict(row)`). Amounts go in as `int` or, beyond 63 bits,
