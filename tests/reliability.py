@@ -34,6 +34,7 @@ PARTS = {
     "sim": "simulated seeds",
     "mutants": "faulty variants of the keeper, each to be found out",
     "kills": "SIGKILLs of the running program",
+    "kills_postgres": "the same with the records in PostgreSQL",
     "contention": "intents that four processes fought for, killed and stopped, while PostgreSQL crashed",
     "power": "losses of power, on a modelled disk",
     "io": "an error at the N-th operation of the disk, for every N",
@@ -41,6 +42,7 @@ PARTS = {
     "api": "requests made of the API's own description, valid and not",
     "differential": "cases in which Python and the program judged and paid alike",
     "canary": "rounds of the search for secrets through every artefact",
+    "clients": "seconds of a keeper beside 5,000 WebSocket clients, a tenth of whom never read",
     "daemon": "seconds of the daemon on an embedded chain of 2,000 positions",
 }
 # Of a run's line; the others are told by the run itself.

@@ -6,6 +6,7 @@ of two hours the simulator has one. The exit code is 1 if there was any violatio
 """
 
 import argparse
+import asyncio
 import json
 import math
 import subprocess
@@ -67,6 +68,13 @@ class Part:
 
 def kills(seed: int) -> Batch:
     found = kill_again_and_again(seed, 25)
+    return Batch(cycles=found.cycles, violations=found.violations, counts=found.counts)
+
+
+def kills_on_postgres(seed: int) -> Batch:
+    from tests.store.postgres_server import fresh_url
+
+    found = kill_again_and_again(seed, 25, postgres=fresh_url(f"kills{seed}"))
     return Batch(cycles=found.cycles, violations=found.violations, counts=found.counts)
 
 
@@ -142,6 +150,14 @@ def daemon(seconds: int) -> Batch:
     return Batch(cycles=seconds, violations=[] if done.returncode == 0 else [last], counts=counts)
 
 
+def crowd(seconds: int) -> Batch:
+    from tests.server.crowd import measure
+
+    found = asyncio.run(measure(5_000, seconds))
+    counts = {name: found[name] for name in found if isinstance(found[name], int)}
+    return Batch(cycles=seconds, violations=found["violations"], counts=Counter(counts))
+
+
 def canaries(rounds: int) -> Batch:
     done = subprocess.run(
         [sys.executable, "-m", "tests.canary", str(rounds)],
@@ -173,6 +189,7 @@ PARTS = {
         batches=lambda _: iter([partial(mutated, name) for name in MUTANTS]),
     ),
     "kills": Part(target=1_000, share=17, batches=partial(_seeded, kills)),
+    "kills_postgres": Part(target=300, share=6, batches=partial(_seeded, kills_on_postgres)),
     "contention": Part(target=50_000, share=8, batches=partial(_seeded, contended)),
     "power": Part(target=20_000, share=4, batches=partial(_seeded, power)),
     "io": Part(
@@ -182,6 +199,7 @@ PARTS = {
     "differential": Part(target=2_000_000, share=7, batches=partial(_seeded, differential)),
     "api": Part(target=100_000, share=12, batches=partial(_seeded, requests)),
     "canary": Part(target=3, share=2, batches=lambda _: iter([partial(canaries, 3)])),
+    "clients": Part(target=600, share=22, batches=lambda _: iter([partial(crowd, 600)])),
     "daemon": Part(target=300, share=5, batches=lambda _: iter([partial(daemon, 300)])),
 }
 

@@ -15,15 +15,14 @@ import pytest
 from solders.keypair import Keypair
 
 from liqctl.chain.base58 import encode
-from tests.canary import (
-    SCENES,
+from tests.canary import SCENES, searched
+from tests.canary_search import (
     Evidence,
     Secrets,
     Stage,
     canary_of_key,
     canary_of_text,
     every_command_line,
-    searched,
 )
 from tests.cli.chain_fixture import Chain, chain
 

@@ -79,6 +79,7 @@ async def alerting_of(
             context.store,
             context.clock,
             [keeper.recent_status for keeper in keepers],
+            owner=context.owner,
             rules=rules_of(settings, routes),
             outbox=outbox,
         )

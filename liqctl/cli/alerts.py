@@ -32,13 +32,23 @@ def list_(session: Session) -> None:
       liqctl alerts list
       liqctl alerts list --json
     """
+    from liqctl.core.status import STATE_PREFIX  # noqa: PLC0415 - 10 ms, not for --help
+    from liqctl.ports import SystemClock  # noqa: PLC0415 - 20 ms, not for --help
     from liqctl.store.open import open_store  # noqa: PLC0415 - 180 ms, not for --help
 
     url = session.settings.database_url
     with closing(open_store(url, create=False, read_only=True)) as store:
         firing = store.firing()
+        written = [at_ms for _, _, at_ms in store.states(STATE_PREFIX)]
+    unseen = _unseen(SystemClock().unix_ms(), max(written, default=None))
     _print_alerts(session, firing)
-    if not firing and not session.as_json:
+    if len(firing) > 1 and not session.as_json:
+        for alert in firing:
+            for line in ("", alert.title, alert.body):
+                session.screen.print(line)
+    if unseen:
+        session.screen.note(unseen)
+    elif not firing and not session.as_json:
         session.screen.print("nothing is wrong that an alert tells of")
 
 
@@ -147,6 +157,21 @@ async def _try(channel: "AppriseChannel") -> _Trial:
     except DeliveryError as error:
         return _Trial(channel=route.name, severity=route.least, delivered=False, error=str(error))
     return _Trial(channel=route.name, severity=route.least, delivered=True)
+
+
+def _unseen(now_ms: int, written_ms: int | None) -> str:
+    """Return why what is wrong now may not be on record, or nothing."""
+    from liqctl.cli.times import span  # noqa: PLC0415 - with the rows only
+    from liqctl.core.health_grade import GradeLimits  # noqa: PLC0415 - not for --help
+
+    if written_ms is None:
+        return "no keeper has written to this database; `liqctl watch` starts one"
+    if now_ms - written_ms <= GradeLimits().written_ms_max:
+        return ""
+    return (
+        f"no keeper has written for {span(now_ms - written_ms)}, so nothing newer is listed: "
+        "is `liqctl watch` up, and can it write to the database"
+    )
 
 
 def _print_alerts(session: Session, alerts: Sequence[Alert]) -> None:

@@ -20,9 +20,11 @@ def recording_us(place: Path) -> tuple[list[int], list[int]]:
 
     Both write to files in the same new folder below `place`, in turn.
     """
+    from liqctl.core.guards import SpendCaps  # noqa: PLC0415 - with the core only
     from liqctl.ports import SystemClock  # noqa: PLC0415 - 30 ms, not for --help
 
     clock = SystemClock()
+    caps = SpendCaps(hour_lamports=2**62, day_lamports=2**62)
     durable: list[int] = []
     loose: list[int] = []
     with (
@@ -33,8 +35,9 @@ def recording_us(place: Path) -> tuple[list[int], list[int]]:
         for number in range(COMMITS):
             for store, times in ((ours, durable), (rival, loose)):
                 claim = bench_claim(store, number)
+                attempt = bench_attempt(claim, number)
                 started_ns = clock.monotonic_ns()
-                store.record_attempt(claim, bench_attempt(claim, number), 1)
+                store.record_attempt(claim, attempt, 1, decision_slot=1, caps=caps)
                 times.append((clock.monotonic_ns() - started_ns) // 1_000)
     return sorted(durable), sorted(loose)
 

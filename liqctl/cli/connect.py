@@ -164,12 +164,13 @@ async def _check_program(chain: Chain, venue: Venue, url: str) -> None:
     found = (await chain.accounts([venue.program_id])).by_address[venue.program_id]
     if found is None:
         raise SettingsError(
-            f"no program at {venue.program_id} on {url}; name the right one with --program-id"
+            f"no program at {venue.program_id} on {url}; "
+            "name the right one with --program-id, or --venue NAME=PROGRAM_ID among several"
         )
     if not found.executable:
         raise SettingsError(
             f"{venue.program_id} on {url} is an account, not a program; "
-            "name the right one with --program-id"
+            "name the right one with --program-id, or --venue NAME=PROGRAM_ID among several"
         )
 
 

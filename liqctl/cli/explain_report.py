@@ -205,11 +205,14 @@ def _read_at(address: str, slot: int) -> str:
 def _price(price: Price) -> str:
     if price.supposed:
         return f"{_shown(price.price_e6)}, supposed; nobody published it"
-    age = f"{price.age_s} s old" if price.age_s >= 0 else f"{-price.age_s} s ahead of the clock"
     return (
         f"{_shown(price.price_e6)} ± {_shown(price.confidence_e6)} ({price.confidence_bps} bps), "
-        f"{age}, slot {price.slot:,}, {price.source}"
+        f"{_age(price.age_s)}, slot {price.slot:,}, {price.source}"
     )
+
+
+def _age(age_s: int) -> str:
+    return f"{age_s} s old" if age_s >= 0 else f"{-age_s} s ahead of the clock"
 
 
 def _source_lines(doubts: Doubts) -> list[str]:
@@ -222,7 +225,7 @@ def _source_lines(doubts: Doubts) -> list[str]:
 def _source(one: SourceStatus) -> str:
     if one.age_s is None:
         return explained(one.refusal or "price_missing")
-    told = f"{_shown(one.price_e6)}, {one.age_s} s old, {one.confidence_bps} bps"
+    told = f"{_shown(one.price_e6)}, {_age(one.age_s)}, {one.confidence_bps} bps"
     return f"{told}, not used: {one.refusal}" if one.refusal else told
 
 

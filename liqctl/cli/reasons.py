@@ -18,7 +18,8 @@ ADVICE = {
     "price_from_future": "the price is ahead of the cluster's clock; try again in a moment",
     "price_older_than_own_limit": "the price is older than price_max_age_s",
     "price_wider_than_own_limit": "the price is less certain than price_max_confidence_bps",
-    "price_sources_disagree": "the sources of the price are further apart than price_band_bps",
+    "price_sources_disagree": "the sources of the price are further apart than price_band_bps, and "
+    "it is not liquidatable at each of them",
     "price_sources_too_few": "fewer sources have a price than price_sources_min of the market asks",
     "healthy_within_confidence": "it is healthy at the end of the price's confidence that is best for "
     "its owner; see price_confidence_multiple_permille",

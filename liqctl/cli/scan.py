@@ -193,7 +193,7 @@ def _check_market(venue: "Venue", engine: "Engine", market: str | None) -> None:
     if not known:
         raise SettingsError(
             f"the program {venue.program_id} has no market of the {venue.id} venue; "
-            "name the right one with --program-id"
+            "name the right one with --program-id, or --venue NAME=PROGRAM_ID among several"
         )
     if market is not None and market not in known:
         raise SettingsError(f"no market is called {market!r}; there is: {', '.join(known)}")

@@ -16,7 +16,8 @@ app = command_app()
 
 EXAMPLES = (
     "Examples: liqctl serve; liqctl serve --port 9000 --json; "
-    "liqctl serve --host 0.0.0.0 --token-file FILE --tls-cert FILE --tls-key FILE"
+    "liqctl serve --host 0.0.0.0 --allowed-host NAME --token-file FILE --tls-cert FILE "
+    "--tls-key FILE"
 )
 OPTIONS = {
     "server_host": Annotated[

@@ -218,6 +218,7 @@ async def _keep(
     from liqctl.cli.serve_child import ServeChild  # noqa: PLC0415 - with the keeper only
     from liqctl.cli.stream import EventStream  # noqa: PLC0415 - with the keeper only
     from liqctl.cli.summary import print_summary  # noqa: PLC0415 - with the keeper only
+    from liqctl.keeper.departed import forget_departed  # noqa: PLC0415 - with the keeper only
     from liqctl.store.open import open_store  # noqa: PLC0415 - 180 ms, not for --help
 
     database = "sqlite::memory:" if session.dry_run else session.settings.database_url
@@ -229,6 +230,8 @@ async def _keep(
         keepers = keepers_of(contexts, session.settings, signer=signer, liquidator=liquidator)
         clock = contexts[0].clock
         await _tell_of_others(session, contexts)
+        venues = [context.venue.id for context in contexts]
+        await forget_departed(contexts[0].store, venues, clock.unix_ms())
         stop = asyncio.Event()
         _stop_on_signals(stop)
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _pull, keepers)
@@ -255,7 +258,7 @@ async def _keep(
             for task in side:
                 task.cancel()
         if events is not None:
-            await events.catch_up()
+            await events.end()
         if plan.duration_s is not None:
             clean = await print_summary(session, contexts, keepers, started_ns)
             return 0 if clean or session.dry_run else 1

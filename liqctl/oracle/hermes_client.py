@@ -157,7 +157,8 @@ class HermesClient:
         """Hand prices to the sink as they come, until cancelled.
 
         Each connection begins with the latest prices, so that nothing is missed between two; while
-        a service streams nothing but answers, it goes on being asked. The sink is called on the loop and must not block; what it raises ends the stream.
+        a service streams nothing but answers, it goes on being asked. The sink is called on the
+        loop and must not block; what it raises ends the stream.
 
         Raises:
             SettingsError: as for `latest`.

@@ -50,8 +50,8 @@ def desk(calm: Chain, tmp_path: Path) -> Desk:
 def checked(done: Run) -> dict[str, dict[str, str]]:
     """Return the checks of a run by name; the exit code agrees with them."""
     answer = done.json
-    assert set(answer) == {"type", "ok", "checks"}
-    assert answer["type"] == "doctor"
+    assert set(answer) == {"type", "venue", "ok", "checks"}
+    assert (answer["type"], answer["venue"]) == ("doctor", "reference")
     found = {one["name"]: one for one in answer["checks"]}
     assert len(found) == len(answer["checks"])
     assert all(set(one) == {"name", "state", "found", "hint"} for one in found.values())

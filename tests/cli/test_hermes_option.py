@@ -62,7 +62,7 @@ def test_a_scan_counts_what_nothing_is_sent_for_and_why(desk):
 
 def test_nothing_is_liquidated_by_hand_while_the_sources_disagree(desk):
     position = worst(desk)
-    with service(desk, 0.95) as server:
+    with service(desk, 1.05) as server:
         done = desk.run("liquidate", position, "-y", "-k", desk.key, "--hermes-url", server.url)
 
     assert done.code == 7

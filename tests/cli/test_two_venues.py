@@ -15,7 +15,7 @@ import pytest
 from tests.cli.chain_fixture import ROOT, Chain, Desk, chain
 from tests.cli.test_watch import seen_by
 from tests.cli.twin_chain import PROGRAM as TWIN
-from tests.crash.books import let_leases_end
+from tests.crash.books import SqliteBooks, let_leases_end
 
 OWN = "reference-mapped"
 IDL = ROOT / "liqctl" / "venues" / "liquidation_engine.json"
@@ -75,6 +75,27 @@ def test_one_position_is_found_in_the_program_that_owns_it(desk):
     stranger = desk.run("explain", desk.chain.ready["prices"]["SOL"], *BOTH)
     assert stranger.code == 1
     assert "which is none of reference (" in stranger.err
+
+
+def test_doctor_reports_on_each_and_the_worst_decides(desk):
+    good = desk.run("doctor", "--json", "-k", desk.key, *BOTH)
+    text = desk.run("doctor", "-k", desk.key, *BOTH).out
+    no_twin = f"{OWN}={desk.chain.ready['fund']}"
+    twin_gone = ("--venue", no_twin, "--venue", "reference", *MAPPED)
+    bad = desk.run("doctor", "--json", "-k", desk.key, *twin_gone)
+
+    assert good.code == 0
+    assert [(one["venue"], one["ok"]) for one in good.lines] == [("reference", True), (OWN, True)]
+    programs = [
+        check["found"]
+        for one in good.lines
+        for check in one["checks"]
+        if check["name"] == "program"
+    ]
+    assert len(set(programs)) == 2
+    assert [line for line in text.splitlines() if line.endswith(":")] == ["reference:", f"{OWN}:"]
+    assert bad.code == 1
+    assert [one["ok"] for one in bad.lines] == [False, True]
 
 
 def test_insurance_shows_the_fund_of_each(desk):
@@ -181,7 +202,7 @@ def test_a_watch_killed_while_both_have_attempts_in_the_air_liquidates_all_once(
     alone = desk.run("watch", "-k", desk.key, "--duration", "0")
     assert f"{live[OWN]} attempts of other venues are on record" in alone.err
 
-    let_leases_end(desk.database)
+    let_leases_end(SqliteBooks(desk.database))
     with desk.start(*command, "--json", "--duration", "4") as heir:
         out, err = heir.communicate(timeout=60)
 

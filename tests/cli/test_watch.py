@@ -9,12 +9,15 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from liqctl.cli.live import Room
+from liqctl.core.status import state_name
+from liqctl.store.open import open_store
 from tests.cli.chain_fixture import (
     PROGRAM,
     Chain,
@@ -77,6 +80,15 @@ def test_json_is_one_event_a_line_and_the_summary_comes_last(desk):
     assert {json.loads(line)["event"] for line in err.splitlines()} >= {
         "liquidation_triggered", "transaction_submitted", "transaction_confirmed", "stopped",
     }  # fmt: skip
+
+
+def test_a_venue_that_nobody_watches_any_more_is_forgotten(desk):
+    with closing(open_store(f"sqlite:{desk.database}")) as store:
+        store.put_state(state_name("gone"), "{}", 1)
+        desk.run("watch", "-k", desk.key, "--duration", 0)
+
+        assert store.state("genesis") is not None
+        assert store.state(state_name("gone")) is None
 
 
 def test_a_dry_run_decides_and_sends_nothing(desk):

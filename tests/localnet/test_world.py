@@ -149,6 +149,12 @@ def test_the_same_config_gives_the_same_chain() -> None:
     assert new_world(seed="other").latest_blockhash() != first.latest_blockhash()
 
 
+def test_a_chain_that_was_started_at_another_time_is_another_cluster() -> None:
+    first, again = (World(WorldConfig(start_unix_s=start)) for start in (1_000, 1_001))
+
+    assert first.genesis_hash != again.genesis_hash
+
+
 def test_programs_read_the_clock_of_the_open_block() -> None:
     world = new_world(slot_ms=1000)
     for _ in range(9):
