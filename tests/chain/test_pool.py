@@ -753,7 +753,7 @@ class Faulty:
 
 def check_rests(one: Faulty) -> None:
     """No call begins within the shortest pause after what opens a breaker, or asks for silence."""
-    in_a_row, rests_until, opened_by, latest = 0, 0.0, -1, -1
+    in_a_row, rests_until, opened_by, latest, closed = 0, 0.0, -1, -1, True
     for call, at, event in one.events:
         if event == "begins":
             assert at >= rests_until - 1e-6, one.events
@@ -761,11 +761,13 @@ def check_rests(one: Faulty) -> None:
             continue
         if event == "busy":
             rests_until = max(rests_until, at + 3.0)
-        if event != "lie" and (call <= opened_by or event == "cancelled"):
+        # A call from before the opening counts again once a later one has closed the breaker.
+        if event != "lie" and (event == "cancelled" or (call <= opened_by and not closed)):
             continue
+        closed = closed or (call > opened_by and event not in SPEAK_AGAINST)
         in_a_row = in_a_row + 1 if event in SPEAK_AGAINST else 0
         if event == "lie" or in_a_row >= PROPERTY_LIMITS.failures_max:
-            opened_by, in_a_row = latest, 0
+            opened_by, in_a_row, closed = latest, 0, False
             rests_until = max(rests_until, at + PROPERTY_LIMITS.pause_s)
 
 

@@ -45,7 +45,7 @@ def desk(shared: Chain, tmp_path: Path) -> Desk:
 def child_of(pid: int) -> int:
     """Return the child of a process that serves."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    (serving,) = [c for c in children if b"serve" in Path(f"/proc/{c}/cmdline").read_bytes()]
+    (serving,) = [c for c in children if b"\0serve\0" in Path(f"/proc/{c}/cmdline").read_bytes()]
     return int(serving)
 
 

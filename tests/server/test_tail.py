@@ -185,7 +185,7 @@ async def test_a_database_that_fails_is_told_with_the_signs_of_life_and_tried_ag
         await spin()
 
     assert failing == "gone"
-    assert [each["database"] for each in told] == ["gone"]
+    assert [each["database"] for each in told] == ["failing"]
     assert world.hub.failing is None
     assert seqs(line)[-1] == 1
 
