@@ -353,14 +353,14 @@ UPDATE attempt SET state = 'FINALIZED_OK', final_slot = 900, ended_ms = 3;
 UPDATE intent SET state = 'OPEN';
 UPDATE intent SET state = 'DONE';
 INSERT INTO liquidations VALUES (1, 'pos', 'owner', 'SOL-PERP', 1500000000, 142000000, 'me',
-    '18446744073709551615', 40, 0.75, 1, 1700000000, 1700000000123, 'reference', 'sig', 900, NULL,
+    '18446744073709551615', 40, CAST(3 AS REAL) / 4, 1, 1700000000, 1700000000123, 'reference', 'sig', 900, NULL,
     -40, '9223372036854775808', 7, 850);
 INSERT INTO failed_liquidations VALUES
     (1, 'pos', 'SOL-PERP', 'oracle', 'StalePrice', 'sig', 900, 1000);
 INSERT INTO events (kind, at_ms, body_json) VALUES ('liquidation', 1, '{}');
 INSERT INTO insurance_balance VALUES (1, 'reference', 'fund', 1000, 3, 4, 9, 1);
 INSERT INTO queue VALUES
-    ('pos', 'owner', 'reference', 'SOL-PERP', 'long', 10, 0.5, 'waiting', '', 0, 0, 5, NULL);
+    ('pos', 'owner', 'reference', 'SOL-PERP', 'long', 10, CAST(1 AS REAL) / 2, 'waiting', '', 0, 0, 5, NULL);
 INSERT INTO state VALUES ('keeper', '{}', 1);
 """
 
