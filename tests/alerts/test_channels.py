@@ -183,9 +183,11 @@ async def test_a_receiver_that_never_answers_fails_and_is_not_asked_again_meanwh
 ):
     monkeypatch.setattr("liqctl.alerts.channels.SEND_S_MAX", 0.2)
     async with Receiver(HANGS) as receiver:
-        slow = channel(f"json://127.0.0.1:{receiver.port}/hook?rto=2")
+        slow = channel(f"json://127.0.0.1:{receiver.port}/hook?rto=8")
         with pytest.raises(DeliveryError, match=r"within 0\.2 s"):
             await slow.notify(message())
+        while not receiver.requests:
+            await asyncio.sleep(0.01)
         with pytest.raises(DeliveryError, match="earlier message"):
             await slow.notify(message())
 
