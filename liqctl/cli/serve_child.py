@@ -109,7 +109,9 @@ class ServeChild:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 env=self._environment(),
-                start_new_session=True,
+                # Out of reach of the terminal's signals, but in the keeper's session: between sessions
+                # Linux shares the processors out evenly, whatever the priorities within them.
+                process_group=0,
             )
         except OSError as error:
             return f"it cannot be started: {error.strerror}"

@@ -23,6 +23,7 @@ from liqctl.cli.options import open_session
 from liqctl.keeper.context import Context
 from liqctl.keeper.storage import StoreThread
 from liqctl.ports import SystemClock, SystemRng
+from liqctl.server.run import BEHIND_THE_KEEPER
 from liqctl.store.open import open_store
 from tests.cli.chain_fixture import PROGRAM, Chain, Desk, Started, chain, environment_of, wait_for
 from tests.cli.chain_fixture import inside as run_inside
@@ -47,6 +48,10 @@ def child_of(pid: int) -> int:
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     (serving,) = [c for c in children if b"\0serve\0" in Path(f"/proc/{c}/cmdline").read_bytes()]
     return int(serving)
+
+
+def niceness(pid: int) -> int:
+    return os.getpriority(os.PRIO_PROCESS, pid)
 
 
 def is_there(pid: int) -> bool:
@@ -91,6 +96,10 @@ def test_the_keeper_outlives_its_api_and_the_api_never_its_keeper(desk):
         os.kill(first, signal.SIGKILL)
         holds(lambda: log.read_text().count("api_serving") == 2)
         second = child_of(keeper.pid)
+        assert niceness(second) == min(niceness(keeper.pid) + BEHIND_THE_KEEPER, 19)
+        # A session of its own would be given as much of the processors as the keeper's.
+        assert os.getsid(second) == os.getsid(keeper.pid)
+        assert os.getpgid(second) != os.getpgid(keeper.pid)
         os.kill(second, signal.SIGSTOP)
         desk.chain.price("SOL", 990_000)
         wait_for(log, "transaction_confirmed")
