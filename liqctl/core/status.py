@@ -1,6 +1,6 @@
 """What there is to see of a running keeper, as one value that other processes read."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -236,6 +236,18 @@ class Status:
         plain: dict[str, object] = msgspec.to_builtins(self)
         return plain
 
+    def older(self, by_ms: int) -> "Status":
+        """Return the same after so many milliseconds in which nothing was heard of the keeper."""
+        return replace(
+            self,
+            slot_age_ms=self.slot_age_ms + by_ms,
+            streams={name: _sum(age, by_ms) for name, age in self.streams.items()},
+            markets=tuple(_older(market, by_ms // 1_000) for market in self.markets),
+            snapshot_age_ms=_sum(self.snapshot_age_ms, by_ms),
+            notice_age_ms=_sum(self.notice_age_ms, by_ms),
+            check_age_ms=_sum(self.check_age_ms, by_ms),
+        )
+
     @property
     def fund_share_bps(self) -> int | None:
         """The fund as a share of the positions' collateral, rounded down; None without either."""
@@ -262,3 +274,12 @@ def read_status(text: str) -> Status:
             f"the state of a keeper cannot be read ({error}); "
             "run keeper and reader in the same version"
         ) from error
+
+
+def _older(market: MarketStatus, by_s: int) -> MarketStatus:
+    sources = (replace(each, age_s=_sum(each.age_s, by_s)) for each in market.sources)
+    return replace(market, age_s=_sum(market.age_s, by_s), sources=tuple(sources))
+
+
+def _sum(age: int | None, by: int) -> int | None:
+    return None if age is None else age + by

@@ -156,10 +156,10 @@ def _tell_runway(to: Families, samples: list[InsuranceSample]) -> None:
 def _tell_keepers(to: Families, found: Written, now_ms: int) -> None:
     to.gauge("liqctl_keepers_unreadable", "States of another version.", found.unreadable)
     for status, at_ms in found.keepers:
-        age_s = max(0, now_ms - at_ms) / MS_PER_S
+        silent_ms = max(0, now_ms - at_ms)
         text = "Since when a keeper has not written its state."
-        to.gauge("liqctl_state_age_seconds", text, age_s, venue=status.venue)
+        to.gauge("liqctl_state_age_seconds", text, silent_ms / MS_PER_S, venue=status.venue)
         rank = BEST_FIRST.index(grade(status, now_ms, at_ms).state)
         text = "0 healthy, 1 degraded, 2 unhealthy."
         to.gauge("liqctl_health", text, rank, venue=status.venue)
-        tell_keeper(to, status)
+        tell_keeper(to, status.older(silent_ms))

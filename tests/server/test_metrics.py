@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families as text_form
 from liqctl.core.events import Coverage
 from liqctl.core.status import HermesStatus, Histogram, state_name
 from liqctl.store.open import open_store
+from liqctl.testing import ManualClock
 from tests.core.statuses import SOL, status
 from tests.promtool import needs_promtool, promtool
 from tests.server.world import HUGE, NOW_MS, application, asking
@@ -47,6 +48,16 @@ async def told(file: Path) -> Samples:
 
 def one(found: Samples, name: str, **labels: str) -> float:
     return found[name, frozenset(labels.items())]
+
+
+def matching(found: Samples, name: str, **labels: str) -> list[float]:
+    """Return the samples of a name that have these labels, among others perhaps."""
+    wanted = labels.items()
+    return [
+        value
+        for (each, has), value in found.items()
+        if each == name and wanted <= dict(has).items()
+    ]
 
 
 def put_status(file: Path, **changed: object) -> None:
@@ -107,6 +118,27 @@ async def test_a_keeper_is_told_in_seconds_and_by_its_venue(own_file):
     assert one(found, f"{seconds}_count", **of) == 6
     assert one(found, f"{seconds}_sum", **of) == 0.25
     assert one(found, "liqctl_landing_slots_bucket", **of, le="4.0") == 1
+
+
+async def test_what_a_keeper_that_is_gone_has_told_grows_older(own_file):
+    put_status(own_file, slot_age_ms=500, check_age_ms=2_000, snapshot_age_ms=None)
+    clock = ManualClock(NOW_MS)
+
+    async with asking(application(own_file, clock=clock)) as client:
+        first = await scraped(client)
+        await clock.advance(60)
+        later = await scraped(client)
+
+    for name, labels in (
+        ("liqctl_state_age_seconds", {}),
+        ("liqctl_slot_age_seconds", {}),
+        ("liqctl_input_age_seconds", {"input": "check"}),
+        ("liqctl_oracle_age_seconds", {"symbol": "SOL"}),
+    ):
+        of = {"venue": "reference", **labels}
+        assert matching(later, name, **of) == [age + 60 for age in matching(first, name, **of)]
+        assert matching(first, name, **of)
+    assert matching(later, "liqctl_input_age_seconds", venue="reference", input="snapshot") == []
 
 
 async def test_a_doubted_price_and_a_silent_price_service_are_told(own_file):
