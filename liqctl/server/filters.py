@@ -134,7 +134,10 @@ class EventFilter(BaseModel):
         int, Field(ge=0, le=2**53 - 1, description="Only events after this `seq`.")
     ] = 0
     limit: Annotated[int, Field(ge=1, le=PAGE_MAX, description="Look at so many.")] = PAGE
-    type: Annotated[Word | None, Field(description="Only of this type.")] = None
+    type: Annotated[
+        Literal["liquidation", "price_update", "insurance_fund", "queue", "alert"] | None,
+        Field(description="Only of this type."),
+    ] = None
 
 
 class InsuranceFilter(BaseModel):

@@ -58,6 +58,13 @@ async def test_events_of_one_type_go_on_behind_those_of_others(client):
     assert found["next_since"] == 2
 
 
+async def test_a_type_that_no_event_has_is_refused_with_those_there_are(client):
+    answer = await client.get("/events?type=nope")
+
+    assert answer.status_code == 422
+    assert "price_update" in answer.text
+
+
 @pytest.mark.parametrize("since, gap", [(0, True), (3, True), (4, False), (7, False), (8, True)])
 async def test_events_tell_when_some_are_gone_for_good(own_file, since, gap):
     with closing(open_store(f"sqlite:{own_file}")) as store:
