@@ -85,7 +85,7 @@ def create_app(
     errors.install(app)
     for router in ROUTERS:
         app.include_router(router)
-    app.router.routes.append(websocket.route())
+    app.router.routes.extend(websocket.routes())
     app.mount("/static", routes_page.FILES)
     app.openapi = partial(_document, app)  # type: ignore[method-assign]
     app.add_middleware(AnswerCache, version=app.state.pulse.version)

@@ -6,14 +6,18 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from http import HTTPStatus
 
 import msgspec
 import structlog
-from starlette.routing import WebSocketRoute
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from liqctl.errors import StoreBusy, StoreError
 from liqctl.ports import Clock
+from liqctl.server.errors import error_answer
 from liqctl.server.hub import Client, Hub, Line, Wants, message
 from liqctl.server.limits import line_of
 from liqctl.server.reader import Reader
@@ -51,9 +55,20 @@ class Refused(Exception):
     """What a client asked for cannot be done; the text says why."""
 
 
-def route() -> WebSocketRoute:
-    """Return the route; `app.state` must hold `hub`, `reader`, `clock` and `options`."""
-    return WebSocketRoute("/ws", _serve)
+def routes() -> list[BaseRoute]:
+    """Return the routes; `app.state` must hold `hub`, `reader`, `clock` and `options`."""
+    return [WebSocketRoute("/ws", _serve), Route("/ws", _not_upgraded)]
+
+
+async def _not_upgraded(_request: Request) -> Response:
+    """Say what a plain GET has to ask for; a proxy that drops the upgrade is the usual cause."""
+    return error_answer(
+        HTTPStatus.UPGRADE_REQUIRED,
+        "upgrade_required",
+        "/ws speaks WebSocket only: connect with a WebSocket client, and let a proxy in between "
+        "pass on Upgrade and Connection",
+        {"Upgrade": "websocket", "Connection": "Upgrade"},
+    )
 
 
 async def _serve(socket: WebSocket) -> None:

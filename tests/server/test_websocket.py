@@ -25,6 +25,7 @@ from liqctl.server.token import TokenFile
 from liqctl.store import changes
 from liqctl.store.open import open_store
 from tests.server.guarded import TOKEN, Listening, listening, written
+from tests.server.guarded import client as plain
 from tests.server.lines import until
 from tests.server.world import application
 
@@ -73,6 +74,15 @@ async def streaming(
 async def stream(own_file: Path) -> AsyncIterator[Stream]:
     async with streaming(own_file) as opened:
         yield opened
+
+
+async def test_a_plain_request_is_told_to_upgrade(stream):
+    async with plain(stream.there) as http:
+        answer = await http.get("/ws")
+
+    assert answer.status_code == 426
+    assert answer.headers["upgrade"] == "websocket"
+    assert answer.json()["error"]["code"] == "upgrade_required"
 
 
 async def heard(client: ClientConnection, count: int = 1) -> list[Message]:
