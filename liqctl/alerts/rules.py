@@ -184,7 +184,8 @@ def _latency(rule: Rule, look: Look, limits: Thresholds) -> Iterator[Condition]:
             f"Found: {growth.decisions} decisions within {duration(limits.window_ms // 1_000)}, "
             f"from the notice of a price to the bytes on the wire. Expected: at most "
             f"{limits.latency_ms_max} ms. Do: see whether the host is short of CPU and how fast "
-            "the RPC endpoint answers; a nearer endpoint helps most.",
+            "the RPC endpoint answers; a nearer endpoint helps most. In a crash decisions wait for "
+            "each other: see max_in_flight.",
         )
 
 

@@ -239,7 +239,8 @@ def _market(setup: Setup, market: Market, view: Mapping[str, Seen], now_s: int) 
     shown, word = "", price if isinstance(price, str) else None
     if isinstance(reading, PriceReading):
         age_s = now_s - reading.publish_time
-        shown = f"published {age_s:,} s ago"
+        # Between two slots the cluster's clock stands still, and publishers go on.
+        shown = f"published {age_s:,} s ago" if age_s >= 0 else f"{-age_s:,} s ahead of the cluster"
         word = word or _own_objection(reading, now_s, limits.prices_of(market.symbol))
     allowed = not limits.markets_allowed or market.symbol in limits.markets_allowed
     if not allowed or market.symbol in limits.markets_denied:

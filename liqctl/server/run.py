@@ -119,8 +119,8 @@ def _not_bound(error: OSError, host: str, port: int) -> SettingsError:
     match error.errno:
         case errno.EADDRINUSE:
             return SettingsError(
-                f"port {port} of {host} is in use by another program; name another with --port or"
-                " SERVER_PORT"
+                f"port {port} of {host} is in use by another program; name another with SERVER_PORT"
+                " or, of `liqctl serve`, with --port"
             )
         case errno.EACCES | errno.EPERM:
             return SettingsError(

@@ -72,8 +72,8 @@ def test_a_port_in_use_is_refused_with_2_and_said(place):
 
     assert (process.returncode, out) == (2, "")
     assert err == (
-        f"liqctl: port {port} of 127.0.0.1 is in use by another program; name another with --port"
-        " or SERVER_PORT\n"
+        f"liqctl: port {port} of 127.0.0.1 is in use by another program; name another with"
+        " SERVER_PORT or, of `liqctl serve`, with --port\n"
     )
 
 
