@@ -26,6 +26,7 @@ from tests.cli.chain_fixture import (
     environment_of,
     wait_for,
 )
+from tests.crash.books import SqliteBooks, let_leases_end
 
 SUMMARY = {
     "type", "positions", "liquidated_full", "liquidated_partial", "failed", "bad_debt",
@@ -116,6 +117,30 @@ def test_the_first_signal_ends_it_in_order(desk, number):
         out, _ = keeper.communicate(timeout=10)
     assert (keeper.returncode, out) == (0, "")
     assert '"event": "stopped"' in log_of(desk)
+
+
+def test_a_second_signal_ends_it_at_once_and_its_heir_settles_what_was_in_the_air(tmp_path):
+    with chain() as own:
+        desk = Desk(place=tmp_path, chain=own)
+        with started(desk) as keeper:
+            own.price("SOL", 990_000)
+            wait_for(desk.place / "log", "transaction_submitted")
+            os.kill(own.child.pid, signal.SIGSTOP)
+            try:
+                keeper.terminate()
+                wait_for(desk.place / "log", '"event": "stopping"')
+                keeper.send_signal(signal.SIGINT)
+                assert keeper.wait(2) == -signal.SIGINT
+            finally:
+                os.kill(own.child.pid, signal.SIGCONT)
+        assert '"event": "stopped"' not in log_of(desk)
+        let_leases_end(SqliteBooks(desk.database))
+
+        summary = desk.run("watch", *desk.signing, "--json", "--duration", "8").lines[-1]
+
+    assert (summary["missed"], summary["double_liquidations"]) == (0, 0)
+    assert (summary["unrecorded"], summary["left_in_flight"]) == (0, 0)
+    assert summary["verified_on_chain"] is True
 
 
 def test_a_node_that_hangs_does_not_hold_up_the_end(desk):
