@@ -3,6 +3,8 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 SOAK_MINUTES ?= 120
 
+# Hundreds of test processes would compile everything anew.
+export PYTHONDONTWRITEBYTECODE :=
 # pyright would look for a newer release of itself on the network.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 

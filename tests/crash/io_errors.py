@@ -14,6 +14,7 @@ from tests.crash.power import NAME
 from tests.crash.vfs import Shim, scratch, shimmed
 from tests.crash.workload import Workload, content_of, queries_parsed_once
 
+OPERATIONS_MAX = 100_000
 SHORT = ("claim", "record", "sent", "end", "checkpoint", "claim", "record", "reopen", "side")
 
 
@@ -157,11 +158,18 @@ def _is_open(connection: sqlite3.Connection) -> bool:
 
 
 def fail_everywhere(
-    seed: int, *, calls: int = len(SHORT), fresh: bool = False, faults: Sequence[Fault] = FAULTS
+    seed: int,
+    *,
+    calls: int = len(SHORT),
+    fresh: bool = False,
+    faults: Sequence[Fault] = FAULTS,
+    stride: int = 1,
 ) -> Findings:
     """Return what faults at every operation of one short workload did.
 
-    Behind the calls of SHORT come others from the seed. `fresh`: the database is made and migrated within the workload, under the same faults.
+    Behind the calls of SHORT come others from the seed. `fresh`: the database is made and migrated
+    within the workload, under the same faults. With a stride of n, each fault strikes at every n-th
+    operation, beginning with another one for each kind.
 
     Raises:
         Unreachable: this Python's SQLite does not let its calls be answered.
@@ -169,8 +177,8 @@ def fail_everywhere(
     found = Findings()
     with shimmed() as shim, queries_parsed_once(), scratch() as folder:
         laboratory = Laboratory(shim, Path(folder), seed, calls, fresh=fresh)
-        for fault in faults:
-            for n in range(100_000):
+        for number, fault in enumerate(faults):
+            for n in range(number // 2 % stride, OPERATIONS_MAX, stride):
                 wrong, hits = laboratory.wrong_at(fault, n)
                 if not hits:
                     break
