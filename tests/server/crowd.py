@@ -1,7 +1,10 @@
 """A keeper with its API, and thousands of WebSocket clients of whom some never read.
 
 `python -m tests.server.crowd --clients 5000 --seconds 180` prints one line of JSON: the memory of
-the server, and how quickly the keeper decided with the clients and without them.
+the server, and how quickly the keeper decided in three equal runs: alone, beside the clients, and
+with the same clients at a relay that is one client of the API. Clients are on other machines in
+life. What they and the sending to them take of the processors here shows with the relay as well;
+what they cost the keeper through its API and its database shows beside them only.
 """
 
 import argparse
@@ -27,20 +30,22 @@ from liqctl.cli.bench_websocket import HANDSHAKE
 from liqctl.core.status import read_status
 from liqctl.server.limits import FILES_BESIDE, allow_files
 from tests.server.guarded import free_port
+from tests.server.steady import steady_path
 
 DEAF_SHARE = 10
+NICENESS = 19
 CONNECTING = 50
 WATCHED = 20
 LOOK_S = 1.0
 PATIENCE_S = 30.0  # less than the server's, so that so many are always inside
-SETTLE_S = 10.0  # what was due at once is liquidated by then
-ENTERING_S = 120.0
+SETTLE_S = 60.0  # everybody is inside, and what was due at once is liquidated
+ENTERING_S = 150.0
+PHASES = ("alone", "beside", "relayed")
 MEMORY_MB_MAX = 300
 SLOWER_SHARE_MAX = 0.1
 PING, TEXT = 0x89, 0x81
-STEP_MS = 500
-SYMBOLS = {"SOL": 150.0, "BTC": 65_000.0, "ETH": 3_200.0}
-FALL_A_STEP = 0.00005
+PACE_MS = 1_000
+LINES_SHARE = 0.43  # of the positions, those whose line a falling market comes to
 
 Figures = dict[str, Any]
 UNTRUE = ("double_liquidations", "unrecorded", "not_on_chain", "different")
@@ -186,16 +191,11 @@ class Daemon:
 
 @contextmanager
 def daemon(place: Path, seconds: float, clients: int) -> Iterator[Daemon]:
-    """Run a keeper that serves, whose prices fall slowly all the time so that there is work."""
-    path = place / "path.csv"
-    rows = (
-        f"{step * STEP_MS},{symbol},{price * (1 - FALL_A_STEP) ** step:.4f}"
-        for step in range(int(seconds * 1_000 / STEP_MS))
-        for symbol, price in SYMBOLS.items()
-    )
-    path.write_text("\n".join(rows) + "\n")
+    """Run a keeper that serves, and whose work comes at an even pace."""
+    path, positions = place / "path.csv", int(seconds * 1_000 / PACE_MS / LINES_SHARE) + 100
+    path.write_text(steady_path(positions, PACE_MS, seconds))
     room, port = str(clients + clients // DEAF_SHARE), free_port()
-    command = ("watch", "--localnet", "--serve", "--positions", "4000", "--json", "--path", path)
+    command = ("watch", "--localnet", "--serve", "--positions", positions, "--json", "--path", path)
     # Files, not pipes: nobody reads them meanwhile.
     with (place / "out").open("w") as out, (place / "log").open("w") as log:
         process = subprocess.Popen(
@@ -254,31 +254,65 @@ async def crowded(port: int, clients: int) -> AsyncIterator[Crowd]:
         await asyncio.sleep(LOOK_S)
 
 
-async def measure(clients: int, seconds: float) -> Figures:
-    """Return figures of so many seconds with clients, between two halves of that without any."""
-    allow_files(clients + FILES_BESIDE)
+def measure(clients: int, seconds: float) -> Figures:
+    """Return figures of three equal runs of a keeper: alone, beside the clients, with the relay.
+
+    Each is a program of its own, whose clients cannot take back the priority that they gave up.
+    """
     found: Figures = {"clients": clients, "seconds": seconds}
-    pace = {name: Pace() for name in ("before", "beside", "after")}
-    with (
-        TemporaryDirectory() as folder,
-        daemon(Path(folder), 2 * seconds + ENTERING_S, clients) as there,
-    ):
-        await until_serving(there)
-        os.nice(19)  # on a machine of their own clients would take nothing of the keeper's
-        await asyncio.sleep(SETTLE_S)
-        with pace["before"].watching(there):
-            await asyncio.sleep(seconds / 2)
-        async with crowded(there.port, clients) as crowd:
-            with pace["beside"].watching(there):
-                found |= await _with(crowd, there.api, clients, seconds)
-        with pace["after"].watching(there):
-            await asyncio.sleep(seconds / 2)
-        summary = there.summary()
-        found |= {name: summary[name] for name in UNTRUE}
-        for when, each in pace.items():
-            found |= {f"{name}_{when}": value for name, value in each.figures(there).items()}
+    for when in PHASES:
+        given = ("--clients", str(clients), "--seconds", str(seconds), "--phase", when)
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.server.crowd", *given],
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        one = json.loads(done.stdout)
+        for name in UNTRUE:
+            found[name] = found.get(name, 0) + one.pop(name)
+        found |= one
     found["violations"] = list(violations(found))
     return found
+
+
+async def phase(when: str, clients: int, seconds: float) -> Figures:
+    """Return figures of one keeper in the same span of its life, whatever is beside it."""
+    allow_files(clients + FILES_BESIDE)
+    found: Figures = {}
+    with (
+        TemporaryDirectory() as folder,
+        daemon(Path(folder), seconds + ENTERING_S, clients) as there,
+    ):
+        await until_serving(there)
+        begin_s, pace = time.monotonic() + SETTLE_S, Pace()
+        with relay_of(there, when) as port:
+            # On a machine of their own clients would take nothing of the keeper's.
+            os.nice(NICENESS)
+            async with crowded(port, 0 if when == "alone" else clients) as crowd:
+                await asyncio.sleep(max(0.0, begin_s - time.monotonic()))
+                with pace.watching(there):
+                    if when == "beside":
+                        found |= await _with(crowd, there.api, clients, seconds)
+                    else:
+                        await asyncio.sleep(seconds)
+                found[f"messages_{when}"] = crowd.counts["messages"]
+        summary = there.summary()
+        found |= {name: summary[name] for name in UNTRUE}
+        found |= {f"{name}_{when}": value for name, value in pace.figures(there).items()}
+    return found
+
+
+@contextmanager
+def relay_of(there: Daemon, when: str) -> Iterator[int]:
+    """Yield the port where clients go in; a relay runs in every phase, so that all are alike."""
+    command = [sys.executable, "-m", "tests.server.relay", str(there.port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            port = int(process.stdout.readline())
+            yield port if when == "relayed" else there.port
+        finally:
+            process.kill()
 
 
 @dataclass(slots=True)
@@ -349,10 +383,9 @@ def violations(found: Figures) -> Iterator[str]:
     for name in ("holes", "gaps", "readers_lost", *UNTRUE):
         if found[name]:
             yield f"{name.upper()} {found[name]}"
-    # A host on which the keeper's pace changes by itself judges by the slower half.
-    alone_us = max(found["decision_p99_us_before"], found["decision_p99_us_after"])
-    if found["decision_p99_us_beside"] > (1 + SLOWER_SHARE_MAX) * alone_us:
-        yield f"SLOWER p99 of decisions {found['decision_p99_us_beside']} us, alone {alone_us} us"
+    without_us = max(found[f"decision_p99_us_{when}"] for when in ("alone", "relayed"))
+    if found["decision_p99_us_beside"] > (1 + SLOWER_SHARE_MAX) * without_us:
+        yield f"SLOWER p99 of decisions {found['decision_p99_us_beside']} us, else {without_us} us"
 
 
 async def _with(crowd: Crowd, api: int, clients: int, seconds: float) -> Figures:
@@ -362,7 +395,7 @@ async def _with(crowd: Crowd, api: int, clients: int, seconds: float) -> Figures
     heard: list[list[int]] = [[] for _ in watched]
     for each, numbers in zip(watched, heard, strict=True):
         each.heard = numbers
-    began_cpu, end = cpu_s(api), time.monotonic() + seconds
+    began_cpu, began_own, end = cpu_s(api), time.process_time(), time.monotonic() + seconds
     most_mb, fewest = 0, clients
     while time.monotonic() < end:
         await asyncio.sleep(LOOK_S)
@@ -373,6 +406,7 @@ async def _with(crowd: Crowd, api: int, clients: int, seconds: float) -> Figures
         "api_memory_mb_max": most_mb,
         "connections_min": fewest,
         "api_cpu_share": round((cpu_s(api) - began_cpu) / seconds, 2),
+        "clients_cpu_share": round((time.process_time() - began_own) / seconds, 2),
         "events": max(map(len, heard)),
         "holes": sum(b - a != 1 for numbers in heard for a, b in pairwise(numbers)),
         **crowd.counts,
@@ -383,8 +417,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, default=5_000)
     parser.add_argument("--seconds", type=float, default=180)
+    parser.add_argument("--phase", choices=PHASES, help="only this one, without a verdict")
     given = parser.parse_args()
-    print(json.dumps(asyncio.run(measure(given.clients, given.seconds))))  # noqa: T201 - a script
+    if given.phase is None:
+        found = measure(given.clients, given.seconds)
+    else:
+        found = asyncio.run(phase(given.phase, given.clients, given.seconds))
+    print(json.dumps(found))  # noqa: T201 - a script
 
 
 if __name__ == "__main__":
