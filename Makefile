@@ -72,11 +72,11 @@ clean:  ## remove what can be made again, .venv included
 
 .venv/.run: .venv/.python requirements/run.lock
 	@[ -e .venv/.dev ] || echo "installing the dependencies into .venv, once ..."
-	$(PIP) install -q --require-hashes -r requirements/run.lock
+	$(PIP) install -q --no-deps --require-hashes -r requirements/run.lock
 	@touch $@
 
 .venv/.dev: .venv/.python requirements/dev.lock pyproject.toml
 	@[ -e $@ ] || echo "installing the dependencies and the development tools into .venv, once ..."
-	$(PIP) install -q --require-hashes -r requirements/dev.lock
+	$(PIP) install -q --no-deps --require-hashes -r requirements/dev.lock
 	$(PIP) install -q --no-deps --no-build-isolation --no-index -e .
 	@touch .venv/.run $@

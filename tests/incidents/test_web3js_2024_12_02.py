@@ -95,6 +95,14 @@ def test_nothing_is_installed_without_its_hash():
     ] == []
 
 
+def test_what_is_installed_is_the_lock_and_no_later_release():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    installs = [line for line in makefile.splitlines() if "-r requirements/" in line]
+
+    assert len(installs) == 2
+    assert [one for one in installs if "--no-deps" not in one] == []
+
+
 def test_the_secret_key_is_met_by_two_modules_and_no_decoder(names):
     holders = {name for name, used in names.items() if "solders.keypair.Keypair" in used}
     decoders = {name for name, used in names.items() if used & {"anchorpy", "pythclient"}}
