@@ -4,7 +4,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.server.browser.stage import browser, chain
+from tests.server.browser.stage import browser, chain, until
 
 # A crash that is well under way: much is done, and something is in flight.
 UNDER_WAY = """() =>
@@ -18,11 +18,11 @@ def main(folder: Path) -> None:
         page = shown.new_page(reduced_motion="reduce")
         page.set_viewport_size({"width": 1440, "height": 1400})
         page.goto(running.url)
-        page.wait_for_function(UNDER_WAY)
+        until(page, UNDER_WAY)
         page.screenshot(path=folder / "dashboard.png")
         page.emulate_media(color_scheme="dark")
         page.wait_for_timeout(2_000)
-        page.wait_for_function(UNDER_WAY)
+        until(page, UNDER_WAY)
         page.screenshot(path=folder / "dashboard-dark.png")
 
 

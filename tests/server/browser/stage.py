@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).parents[3]
 TOKEN = "t" * 20 + "0123456789abcdef"
@@ -52,10 +52,22 @@ class Running:
         ).json()
         return found
 
-    def kill_server(self) -> None:
-        """End the API as a crash would; its keeper starts another one."""
+    @contextmanager
+    def killed_server(self) -> Iterator[None]:
+        """End the API as a crash would; its keeper starts another one afterwards."""
         [server] = [pid for pid in _children(self.process.pid) if "serve" in _arguments(pid)]
-        os.kill(server, signal.SIGKILL)
+        with self.silent_keeper():
+            os.kill(server, signal.SIGKILL)
+            yield
+
+    @contextmanager
+    def silent_keeper(self) -> Iterator[None]:
+        """Let the keeper do nothing meanwhile."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
 
 @contextmanager
@@ -100,6 +112,14 @@ def browser() -> Iterator[Browser]:
             yield opened
         finally:
             opened.close()
+
+
+def until(page: Page, condition: str, argument: object = None) -> None:
+    """Wait until a function of the page is true; the page's policy forbids it to wait by itself."""
+    deadline = time.monotonic() + WAIT_S
+    while not page.evaluate(condition, argument):
+        assert time.monotonic() < deadline, f"not so: {condition}"
+        page.wait_for_timeout(50)
 
 
 def _slide(folder: Path) -> Path:

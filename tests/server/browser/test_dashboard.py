@@ -1,4 +1,3 @@
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -13,7 +12,7 @@ from liqctl.chain.clusters import CLUSTERS
 from liqctl.core.alert import Alert, AlertState, Severity
 from liqctl.ports import Store
 from liqctl.store.open import open_store
-from tests.server.browser.stage import CHROMIUM, NAME, TOKEN, Running, browser, chain
+from tests.server.browser.stage import CHROMIUM, NAME, TOKEN, WAIT_S, Running, browser, chain, until
 from tests.store import records
 
 pytestmark = [
@@ -21,7 +20,7 @@ pytestmark = [
     pytest.mark.timeout(120),
 ]
 
-WAIT_MS = 30_000
+WAIT_MS = WAIT_S * 1_000
 DEVNET = next(genesis for genesis, name in CLUSTERS.items() if name == "devnet")
 expect.set_options(timeout=WAIT_MS)
 TAB_STOPS_MAX = 200
@@ -161,17 +160,15 @@ def test_a_crash_unfolds_without_a_reload(page: Page, running: Running) -> None:
     expect(page.locator("#grade")).to_have_text("degraded")
     expect(page.locator("#reasons tbody")).to_contain_text("nothing is signed")
     expect(page.locator("#keepers tbody")).to_contain_text("stopped")
-    page.wait_for_function("document.querySelectorAll('#queue tbody tr:not(.empty)').length >= 5")
+    until(page, "() => document.querySelectorAll('#queue tbody tr:not(.empty)').length >= 5")
     done, fund = int(text(page, "liquidated")), text(page, "fund-balance")
 
     control(page, "resume")
     expect(page.locator("#grade")).to_have_text("healthy")
-    page.wait_for_function(
-        "done => Number(document.querySelector('#liquidated').textContent) >= done + 5", arg=done
+    until(
+        page, "done => Number(document.querySelector('#liquidated').textContent) >= done + 5", done
     )
-    page.wait_for_function(
-        "fund => document.querySelector('#fund-balance').textContent !== fund", arg=fund
-    )
+    until(page, "fund => document.querySelector('#fund-balance').textContent !== fund", fund)
     agree(lambda: {row[12] for row in rows(page, "liquidations")}, lambda: _signatures(running))
 
 
@@ -399,12 +396,11 @@ def test_a_server_that_was_killed_is_missed_and_comes_back(
     page: Page, shared: Opened, running: Running
 ) -> None:
     asked = len(shared.asked)
-    running.kill_server()
-
-    expect(page.locator("#link")).to_have_text("reconnecting")
-    expect(page.locator("#grade")).to_have_text("unknown")
-    expect(page.locator("#stale")).to_contain_text("Stale since")
-    assert page.locator("[data-of]:not(.stale)").count() == 0
+    with running.killed_server():
+        expect(page.locator("#link")).to_have_text("reconnecting")
+        expect(page.locator("#grade")).to_have_text("unknown")
+        expect(page.locator("#stale")).to_contain_text("Stale since")
+        assert page.locator("[data-of]:not(.stale)").count() == 0
 
     expect(page.locator("#link")).to_have_text("live")
     expect(page.locator("#stale")).to_be_hidden()
@@ -443,14 +439,11 @@ def test_by_a_name_that_is_not_loopback_it_asks_for_a_token(
 def test_figures_of_a_keeper_that_is_silent_do_not_look_current(
     page: Page, running: Running
 ) -> None:
-    running.process.send_signal(signal.SIGSTOP)
-    try:
+    with running.silent_keeper():
         expect(page.locator("#stale")).to_contain_text("no word from the keeper of reference")
         expect(page.locator("#grade")).to_have_text("unhealthy")
         expect(page.locator("#keepers tbody tr.old")).to_contain_text("silent")
         expect(page.locator("#prices tbody tr.old")).to_have_count(3)
         expect(page.locator("[data-keeper]:not(.stale)")).to_have_count(0)
-    finally:
-        running.process.send_signal(signal.SIGCONT)
 
     expect(page.locator("#stale")).to_be_hidden()
