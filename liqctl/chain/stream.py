@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 Sink = Callable[[StreamItem], None]
 _BACKOFF_S = 0.25
 _BACKOFF_S_MAX = 15.0
+_SILENCE_SLACK = 1.1
 _NS_PER_S = 1_000_000_000
 
 
@@ -232,30 +233,33 @@ class _Connection:
 
     async def read(self, socket: ClientConnection, sink: Sink) -> str:
         """Read frames into the sink; return why the connection is of no more use."""
+        silence_s, loop = self._limits.silence_s, asyncio.get_running_loop()
+        silence = asyncio.timeout(silence_s)
         try:
-            while True:
-                frame = await self._frame(socket)
-                received_ns = self._clock.monotonic_ns()
-                item = self._item(frame, received_ns)
-                if item is not None:
-                    self._counts.notices += 1
-                    sink(item)
-                self._check_answers(received_ns)
-                if not self.up and self.all_asked and not self._asked:
-                    self.up = True
-                    sink(StreamUp())
+            async with silence:
+                while True:
+                    frame = await _frame(socket)
+                    # A timer for each frame would cost more than the frame.
+                    if (silence.when() or 0.0) - loop.time() < silence_s:
+                        silence.reschedule(loop.time() + silence_s * _SILENCE_SLACK)
+                    self._take(frame, sink)
         except _Dropped as reason:
             return str(reason)
+        except TimeoutError:
+            if not silence.expired():
+                raise
+            return f"nothing came for {silence_s:g} s"
 
-    async def _frame(self, socket: ClientConnection) -> bytes:
-        silence_s = self._limits.silence_s
-        try:
-            async with asyncio.timeout(silence_s):
-                return await socket.recv(decode=False)
-        except TimeoutError as error:
-            raise _Dropped(f"nothing came for {silence_s:g} s") from error
-        except ConnectionClosed as error:
-            raise _Dropped(f"the connection broke: {one_line(str(error))}") from error
+    def _take(self, frame: bytes, sink: Sink) -> None:
+        received_ns = self._clock.monotonic_ns()
+        item = self._item(frame, received_ns)
+        if item is not None:
+            self._counts.notices += 1
+            sink(item)
+        self._check_answers(received_ns)
+        if not self.up and self.all_asked and not self._asked:
+            self.up = True
+            sink(StreamUp())
 
     def _check_answers(self, now_ns: int) -> None:
         """Drop a node that leaves a request unanswered: it would be silent about that topic."""
@@ -297,3 +301,10 @@ class _Connection:
         else:
             raise RpcMalformed("the node granted a subscription without a number")
         del self._asked[form.id]
+
+
+async def _frame(socket: ClientConnection) -> bytes:
+    try:
+        return await socket.recv(decode=False)
+    except ConnectionClosed as error:
+        raise _Dropped(f"the connection broke: {one_line(str(error))}") from error

@@ -25,7 +25,8 @@ class Mailbox:
         self._others: deque[Event] = deque()
         self._received_ns = 0
         self._prices_received_ns = 0
-        self._ready = asyncio.Event()
+        self._ready = False
+        self._waiting: asyncio.Future[None] | None = None
         self.coalesced = 0
 
     @property
@@ -46,7 +47,9 @@ class Mailbox:
                     self._clock = event
             case _:
                 self._others.append(event)
-        self._ready.set()
+        self._ready = True
+        if self._waiting is not None:
+            _wake(self._waiting)
 
     def drain(self) -> list[Event]:
         """Return what has gathered and start afresh: the clock, then accounts and prices in a batch each."""
@@ -63,16 +66,21 @@ class Mailbox:
         self._clock, self._accounts, self._received_ns = None, {}, 0
         self._prices, self._lost, self._prices_received_ns = {}, set(), 0
         self._others.clear()
-        self._ready.clear()
+        self._ready = False
         return events
 
     async def wait(self, timeout_s: float) -> None:
-        """Return when something is there or the time is up."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._ready.wait()
-        except TimeoutError:
+        """Return when something is there or the time is up; one task at a time may wait."""
+        if self._ready:
             return
+        loop = asyncio.get_running_loop()
+        self._waiting = loop.create_future()
+        alarm = loop.call_later(timeout_s, _wake, self._waiting)
+        try:
+            await self._waiting
+        finally:
+            alarm.cancel()
+            self._waiting = None
 
     def _put_accounts(self, event: AccountsSeen) -> None:
         for seen in event.seen:
@@ -92,3 +100,8 @@ class Mailbox:
             self._prices.pop(feed_id, None)
             self._lost.add(feed_id)
         self._prices_received_ns = self._prices_received_ns or event.received_ns
+
+
+def _wake(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)

@@ -12,7 +12,7 @@ from liqctl.sim.evidence import Books, Evidence, Glance, Signed
 from liqctl.sim.journal import LIVE
 
 DEAF_S_MAX = 18.0
-FORGOTTEN_S = 75.0
+FORGOTTEN_S = 45.0
 SAME_LIFE_MS = 100
 UNHEARD_MAX = 15
 EXCLUSION_S_MAX = 2.0

@@ -42,12 +42,14 @@ _STRANGER = Pubkey(bytes([7] * 32))
 class MarketConfig:
     """What the others do; `calm` ends all of it but the prices themselves.
 
-    `prices` and `accounts` are kinds of faults, `traders` is the chance in each block that one
-    trader acts, `visits` that somebody names a position in vain, `pauses` that the authority pauses
-    a market, `rivals` is how many keepers compete, two at the most.
+    A price is published every `publish_blocks`, one market after another. `prices` and `accounts`
+    are kinds of faults, `traders` is the chance in each block that one trader acts, `visits` that
+    somebody names a position in vain, `pauses` that the authority pauses a market, `rivals` is how
+    many keepers compete, two at the most.
     """
 
     path: str = "crash"
+    publish_blocks: int = 1
     prices: tuple[str, ...] = ()
     accounts: tuple[str, ...] = ()
     rivals: int = 0
@@ -97,7 +99,9 @@ class Market:
         self._prices.move(block.slot)
         for kind in self._prices.begin_faults(self.config.prices, block.slot):
             self._cluster.fault(f"price_{kind}")
-        for spec in self._specs.values():
+        for turn, spec in enumerate(self._specs.values()):
+            if (block.height + turn) % self.config.publish_blocks:
+                continue
             state = self._prices.account(spec, block.slot, block.unix_ms // 1000)
             if state is not None:
                 self._cluster.tree.put(block, spec.price_account, state)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from liqctl.sim.checkers import Violation, judge
+from liqctl.sim.checks_decision import STATUS
 from liqctl.sim.checks_progress import BROKEN, ENDED, KILLED
 from liqctl.sim.evidence import Decided, Ending, Evidence
 from liqctl.sim.journal import Move
@@ -31,7 +32,7 @@ CALM_RESTART_S = (0.1, 2.0)
 START_S = 2.0
 LAST_S = 16.0
 # Longer than from one reconciliation to the next.
-PEACE_S = 36.0
+PEACE_S = 20.0
 LOOK_S = 3.0
 DECISION_AGE_S_MAX = 45.0
 
@@ -148,7 +149,7 @@ class Play:
         await asyncio.sleep(PEACE_S)
         looks = int((self.swarm.end_s - self.stage.now_s()) / LOOK_S) + 1
         for _ in range(looks):
-            if self._settled():
+            if self._settled() and self._looking():
                 return
             await asyncio.sleep(LOOK_S)
 
@@ -156,6 +157,15 @@ class Play:
         """Return whether nothing is in the air and nothing is left to do."""
         in_flight = any(books.journal.live for books in self.stage.books)
         return not in_flight and self.stage.bench.is_done()
+
+    def _looking(self) -> bool:
+        """Return whether every database has the word of a keeper that has checked all positions."""
+        for books in self.stage.books:
+            books.read()
+            status = books.states.get(STATUS)
+            if books.keepers and (status is None or status[0]["check_age_ms"] is None):
+                return False
+        return True
 
     async def _slots(self) -> None:
         """Let the cluster make its slots."""

@@ -15,6 +15,7 @@ STRAY_BLOCKS = 160
 PAUSES_S = 45.0
 MARGIN_S = 15.0
 WINDOWS = (20, 20, 20, 60, 60, 150)
+PUBLISH_BLOCKS = (1, 2, 4, 8)
 
 
 class Dice(SystemRng):
@@ -88,9 +89,10 @@ class NodeFaults:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketFaults:
-    """What publishers, traders and rivals do."""
+    """What publishers, traders and rivals do; a price is published every `publish_blocks`."""
 
     path: str = "crash"
+    publish_blocks: int = 1
     prices: tuple[str, ...] = ()
     accounts: tuple[str, ...] = ()
     rivals: int = 0
@@ -190,7 +192,9 @@ class Swarm:
             hour_lamports=dice.pick((50_000_000, 50_000_000, 50_000_000, 4_000_000)),
             cluster=_cluster(dice),
             node=_node(dice),
-            market=_market(dice),
+            market=replace(
+                _market(dice), publish_blocks=rng_for(seed, "pace").pick(PUBLISH_BLOCKS)
+            ),
             own=_own(dice),
             snapshots_hot=dice.chance(0.85),
         )

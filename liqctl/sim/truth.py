@@ -33,7 +33,7 @@ UNITS = 400_000
 SLOT_S = SLOT_MS / 1_000
 DUTY_STEP_FRAMES = 5
 # A closing is told by no notice: a keeper learns of it at its next reconciliation.
-RECENT = 90
+RECENT = 55
 FUTURE_S_MAX = 5
 _PUBLISHED_AT = 93
 _HOSTILE = frozenset({"AccountNotInitialized", "AccountWrongOwner", "AccountWrongType"})

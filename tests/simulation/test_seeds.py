@@ -7,6 +7,7 @@ import pytest
 from liqctl.sim.seed import run_seed
 
 SEEDS = 300
+FAULTS_S = 75.0  # `liqctl dev sim` and the soak run take as long as a seed wants, twice this
 CHUNK = 15
 FOUND_ONCE = [
     int(line.split()[0])
@@ -18,7 +19,7 @@ FOUND_ONCE = [
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("first", range(1, SEEDS + 1, CHUNK))
 def test_no_promise_is_broken_under_the_faults_of_a_seed(first):
-    reports = [run_seed(seed) for seed in range(first, first + CHUNK)]
+    reports = [run_seed(seed, faults_until_s=FAULTS_S) for seed in range(first, first + CHUNK)]
 
     assert [str(each) for report in reports for each in report.violations] == []
     assert sum(report.attempts for report in reports) > 0

@@ -89,7 +89,6 @@ STORE: tuple[Mutant, ...] = (
         patch=schema(*ONE_LIVE),
         unmask=all_of(closes_little, NO_LEASE),
         swarm=CROWD,
-        fast=True,
     ),
     Mutant(
         name="M32",
