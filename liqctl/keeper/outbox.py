@@ -225,11 +225,8 @@ def _channel(delivery: Delivery) -> str:
 
 def _due(store: Store, owner: str, now_ms: int) -> list[Delivery]:
     """Return what this process has to deliver now; nothing while another one does."""
-    found = store.state(LEASE)
-    held_by, since_ms = (None, 0) if found is None else (json.loads(found[0]), found[1])
-    fresh = abs(now_ms - since_ms) < LEASE_MS
-    if held_by != owner and fresh and held_by is not None:
+    ours, found = json.dumps(owner), store.state(LEASE)
+    is_new = found is not None and found[0] == ours and abs(now_ms - found[1]) < LEASE_MS // 3
+    if not (is_new or store.take_state(LEASE, ours, now_ms, LEASE_MS)):
         return []
-    if held_by != owner or abs(now_ms - since_ms) >= LEASE_MS // 3:
-        store.put_state(LEASE, json.dumps(owner), now_ms)
     return store.due_deliveries(now_ms, DUE_MAX)

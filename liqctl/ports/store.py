@@ -255,6 +255,14 @@ class Store(Archive, AlertBook, Protocol):
         """Return a named piece of state and when it was written."""
         ...
 
+    def take_state(self, name: str, value_json: str, now_ms: int, lapse_ms: int) -> bool:
+        """Write a named state unless another value stands there that has not lapsed.
+
+        A value lapses `lapse_ms` after it was written, or where it claims to be written so far
+        ahead. True when this value stands there now.
+        """
+        ...
+
     def forget_state(self, name: str, before_ms: int) -> bool:
         """Delete a named piece of state that was written before then; False when there is none."""
         ...

@@ -295,6 +295,12 @@ ORDER BY health NULLS LAST, position;
 INSERT INTO state (name, value_json, at_ms) VALUES (:name, :value_json, :now_ms)
 ON CONFLICT (name) DO UPDATE SET value_json = excluded.value_json, at_ms = excluded.at_ms;
 
+-- name: take_state(name, value_json, now_ms, lapse_ms)!
+INSERT INTO state (name, value_json, at_ms) VALUES (:name, :value_json, :now_ms)
+ON CONFLICT (name) DO UPDATE SET value_json = excluded.value_json, at_ms = excluded.at_ms
+WHERE state.value_json = excluded.value_json
+    OR abs(excluded.at_ms - state.at_ms) >= :lapse_ms;
+
 -- name: state(name)^
 SELECT value_json, at_ms FROM state WHERE name = :name;
 

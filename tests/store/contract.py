@@ -170,6 +170,16 @@ class StoreContract(
         assert store.state("keeper") == ('{"a":1}', 2)
         assert store.state("other") is None
 
+    def test_a_state_is_taken_by_one_at_a_time(self, store: Store) -> None:
+        def take(who: str, now_ms: int) -> bool:
+            return store.take_state("lease", f'"{who}"', now_ms, 100)
+
+        assert [take("a", 1_000), take("b", 1_099), take("a", 1_050)] == [True, False, True]
+        assert store.state("lease") == ('"a"', 1_050)
+        assert [take("b", 1_149), take("b", 1_150), take("a", 1_151)] == [False, True, False]
+        assert [take("a", 1_051), take("a", 1_050)] == [False, True]
+        assert store.state("lease") == ('"a"', 1_050)
+
     def test_a_state_is_forgotten_when_it_is_older(self, store: Store) -> None:
         for name in ("old", "older"):
             store.put_state(name, "{}", 10)

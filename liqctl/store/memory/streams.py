@@ -44,6 +44,14 @@ class MemoryStreams(MemoryTables):
         """Return name, value and time of every named state that begins so, by name."""
         return [(n, *self._state[n]) for n in sorted(self._state) if n.startswith(prefix)]
 
+    def take_state(self, name: str, value_json: str, now_ms: int, lapse_ms: int) -> bool:
+        """Write a named state unless another value stands there that has not lapsed."""
+        kept = self._state.get(name)
+        if kept is not None and kept[0] != value_json and abs(now_ms - kept[1]) < lapse_ms:
+            return False
+        self.put_state(name, value_json, now_ms)
+        return True
+
     def forget_state(self, name: str, before_ms: int) -> bool:
         """Delete a named piece of state that was written before then; False when there is none."""
         kept = self._state.get(name)

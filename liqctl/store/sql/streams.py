@@ -69,6 +69,14 @@ class SqlStreams(SqlSession):
             found = self._sql.states(db, prefix=prefix, last=columns.last_name(prefix))
             return [(row["name"], row["value_json"], row["at_ms"]) for row in found]
 
+    def take_state(self, name: str, value_json: str, now_ms: int, lapse_ms: int) -> bool:
+        """Write a named state unless another value stands there that has not lapsed."""
+        with self._writing() as db:
+            taken = self._sql.take_state(
+                db, name=name, value_json=value_json, now_ms=now_ms, lapse_ms=lapse_ms
+            )
+        return bool(taken)
+
     def forget_state(self, name: str, before_ms: int) -> bool:
         """Delete a named piece of state that was written before then; False when there is none."""
         with self._writing() as db:
