@@ -1,6 +1,7 @@
 """`liqctl doctor`: a sound set-up, and every way of spoiling one of its parts."""
 
 import json
+import re
 import sqlite3
 import stat
 import threading
@@ -217,6 +218,10 @@ def test_prices_that_cannot_be_used(tmp_path):
         assert failing(denied) == []
         assert denied["market:SOL"]["state"] == "warn"
         assert denied["market:SOL"]["found"].startswith("price_stale, left out")
+
+        running.raw_price("SOL", age_s=-3_600)
+        early = doctor(desk)["market:SOL"]["found"]
+        assert re.fullmatch(r"price_from_future, 3,[56]\d\d s ahead of the cluster", early)
 
 
 @pytest.mark.parametrize(("off_ms", "way"), [(60_000, "ahead of"), (-60_000, "behind")])

@@ -240,6 +240,19 @@ class AttemptContract:
         end(store, bare)
         assert store.spent_lamports(0) == 5_000
 
+    def test_the_same_end_told_by_the_ledger_replaces_what_was_decided(self, store: Store) -> None:
+        recorded(store)
+        decided = liquidation(fee_lamports=None, liquidator_reward=1, timestamp=5)
+        end(store, replace(OK, fee_lamports=None), row=decided, intent=IntentState.DONE)
+
+        for reward in (2, 3):
+            told = liquidation(liquidator_reward=reward, timestamp=6)
+            end(store, OK, row=told, intent=IntentState.DONE)
+
+        [row] = store.recent_liquidations()
+        assert (row.fee_lamports, row.liquidator_reward, row.timestamp) == (5_000, 2, 6)
+        assert len(store.events_since(0, 10)) == 1
+
     def test_a_liquidation_has_the_name_of_its_attempt(self, store: Store) -> None:
         recorded(store)
 

@@ -210,6 +210,8 @@ class MemoryIntents(MemoryTables):
                 raise
         if liquidation is not None and signature not in self._liquidations:
             self._put_liquidation(liquidation)
+        elif liquidation is not None and liquidation.fee_lamports is not None:
+            self._correct_liquidation(liquidation)
         known = self._liquidations.get(signature)
         if known is not None and known.fee_lamports is None:
             self._liquidations[signature] = replace(known, fee_lamports=ending.fee_lamports)
@@ -252,10 +254,14 @@ class MemoryIntents(MemoryTables):
         kept = self._attempts.get(signature)
         if kept is not None and kept.ending is not None and kept.ending.fee_lamports is None:
             kept.ending = replace(kept.ending, fee_lamports=fee_lamports)
-        known = self._liquidations.get(signature)
-        if liquidation is not None and known is not None and known.fee_lamports is None:
-            told = {name: getattr(liquidation, name) for name in TOLD_LATER}
-            self._liquidations[signature] = replace(known, **told)
+        if liquidation is not None:
+            self._correct_liquidation(liquidation)
+
+    def _correct_liquidation(self, row: Liquidation) -> None:
+        known = self._liquidations.get(row.signature)
+        if known is not None and known.fee_lamports is None:
+            told = {name: getattr(row, name) for name in TOLD_LATER}
+            self._liquidations[row.signature] = replace(known, **told)
 
     def intent_of(self, signature: str) -> tuple[IntentRequest, int, str] | None:
         """Return request, id and state of the intent that an attempt belongs to."""

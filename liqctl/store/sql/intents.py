@@ -203,6 +203,8 @@ class SqlIntents(SqlSession):
                 body_json=columns.liquidation_event(row),
                 now_ms=row.created_at,
             )
+        elif row.fee_lamports is not None:
+            self._sql.correct_liquidation(db, row=row, amount=amount)
 
     def live_attempts(self, venue: str | None = None) -> list[Attempt]:
         """Return every attempt (of one venue) that is not terminal, oldest first."""
