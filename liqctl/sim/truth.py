@@ -32,8 +32,8 @@ BLOCKS_MAX = 3_000
 UNITS = 400_000
 SLOT_S = SLOT_MS / 1_000
 DUTY_STEP_FRAMES = 5
-# A closing is told by no notice: a keeper learns of it at its next reconciliation.
-RECENT = 55
+# A closing is told by no notice: a keeper learns of it at its next reconciliation, every 15 s.
+RECENT = 75
 FUTURE_S_MAX = 5
 _PUBLISHED_AT = 93
 _HOSTILE = frozenset({"AccountNotInitialized", "AccountWrongOwner", "AccountWrongType"})
