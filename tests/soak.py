@@ -198,7 +198,7 @@ PARTS = {
     "differential": Part(target=2_000_000, share=7, batches=partial(_seeded, differential)),
     "api": Part(target=100_000, share=12, batches=partial(_seeded, requests)),
     "canary": Part(target=3, share=2, batches=lambda _: iter([partial(canaries, 3)])),
-    "clients": Part(target=600, share=22, batches=lambda _: iter([partial(crowd, 600)])),
+    "clients": Part(target=600, share=35, batches=lambda _: iter([partial(crowd, 600)])),
     "daemon": Part(target=300, share=5, batches=lambda _: iter([partial(daemon, 300)])),
 }
 

@@ -58,6 +58,22 @@ def test_the_source_archive_holds_what_building_and_testing_need(built):
     assert {"requirements/run.lock", "completions/liqctl.bash"} <= names
 
 
+def test_the_source_archive_builds_the_same_wheel_byte_for_byte(built, tmp_path):
+    with tarfile.open(built[1]) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (place,) = tmp_path.iterdir()
+
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=place,
+        capture_output=True,
+        check=True,
+    )
+
+    (again,) = tmp_path.glob("*.whl")
+    assert again.read_bytes() == built[0].read_bytes()
+
+
 def test_the_installed_command_tells_its_version(built, tmp_path):
     with zipfile.ZipFile(built[0]) as wheel:
         wheel.extractall(tmp_path)  # noqa: S202 - built a moment ago

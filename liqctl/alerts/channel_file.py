@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from liqctl.alerts.routes import parse_route
 from liqctl.errors import SettingsError
 from liqctl.ports.secret_file import read_secret_file
 
@@ -13,7 +14,8 @@ def read_channel_file(path: Path) -> tuple[str, ...]:
     """Return the lines that are neither empty nor comments (`#`); it reads a file and blocks.
 
     Raises:
-        SettingsError: as `read_secret_file`, or too large or no text. No message shows the content.
+        SettingsError: as `read_secret_file`, or too large or no text, or which line is no channel.
+            No message shows the content.
     """
     content = read_secret_file(path, NAME, bytes_max=SIZE_MAX)
     if len(content) > SIZE_MAX:
@@ -22,4 +24,10 @@ def read_channel_file(path: Path) -> tuple[str, ...]:
         lines = [line.strip() for line in content.decode("utf-8").splitlines()]
     except UnicodeDecodeError:
         raise SettingsError(f"{NAME} {path} must be UTF-8 text") from None
-    return tuple(line for line in lines if line and not line.startswith("#"))
+    used = [(n, line) for n, line in enumerate(lines, 1) if line and not line.startswith("#")]
+    for number, line in used:
+        try:
+            parse_route(line)
+        except SettingsError as error:
+            raise SettingsError(f"{NAME} {path}, line {number}, {error}") from None
+    return tuple(line for _, line in used)

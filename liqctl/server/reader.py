@@ -47,6 +47,7 @@ class Reader:
         """Read from `source`, which is opened by the first read."""
         self._source = source
         self._clock = clock
+        self._name = name
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
         self._store: Store | None = None
         self._place: object = None
@@ -118,15 +119,16 @@ class Reader:
             found = read(self._opened())
         except StoreBusy as error:
             if self._is_news("busy"):
-                log.error("database_busy", error=str(error))  # noqa: TRY400 - the text says it all
+                # The text says it all.
+                log.error("database_busy", reader=self._name, error=str(error))  # noqa: TRY400
             raise
         except StoreError as error:
             self._drop()
             if self._is_news(str(error)):
-                log.error("database_failed", error=str(error))  # noqa: TRY400 - as above
+                log.error("database_failed", reader=self._name, error=str(error))  # noqa: TRY400
             raise
         if self._failing:
-            log.warning("database_works_again")
+            log.warning("database_works_again", reader=self._name)
             self._failing = ""
         return found
 
@@ -155,7 +157,7 @@ class Reader:
         try:
             store.close()
         except LiqctlError as error:
-            log.warning("database_not_closed", error=str(error))
+            log.warning("database_not_closed", reader=self._name, error=str(error))
 
 
 def _heard(call: "asyncio.Future[R]") -> None:

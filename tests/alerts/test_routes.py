@@ -77,6 +77,8 @@ def test_the_file_has_one_channel_a_line(tmp_path):
         (b"slack://A", 0o640, "open to others"),
         (b"\xff\xfe", 0o600, "must be UTF-8"),
         (b"a" * (SIZE_MAX + 1), 0o600, "at most"),
+        (b"# ours\n\nslack:/SECRET", 0o600, "channels, line 3, must look like SEVERITY=URL"),
+        (b"slack://A\nloud=slack://B", 0o600, "line 2, must begin with one of info"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused(tmp_path, content, mode, expected):
