@@ -37,6 +37,18 @@ class Orders:
             except StoreError:
                 self._counts["store_errors"] += 1
 
+    async def heed_switch(self) -> None:
+        """Look at the kill switch alone, again and again: for a keeper that only starts yet.
+
+        What lifts a switch that was set by a signal is a row that changes after it.
+        """
+        while True:
+            await self._context.clock.sleep(LOOK_S)
+            try:
+                await self._holds.look()
+            except StoreError:
+                self._counts["store_errors"] += 1
+
     async def take(self) -> None:
         """Do what others wrote since the last look; the kill switch counts whatever else fails.
 

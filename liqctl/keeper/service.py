@@ -240,6 +240,7 @@ class Keeper:
         """Start, unless `stop` is set meanwhile: a node that hangs must not hold up the end."""
         starting = asyncio.create_task(self._start_patiently(), name="start")
         stopping = asyncio.create_task(stop.wait(), name="stop")
+        heeding = asyncio.create_task(self.orders.heed_switch(), name="switch")
         try:
             await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
@@ -249,9 +250,10 @@ class Keeper:
             await self.settler.drain(0)
             raise
         finally:
-            starting.cancel()
-            stopping.cancel()
-            await asyncio.wait([starting, stopping])
+            every = (starting, stopping, heeding)
+            for task in every:
+                task.cancel()
+            await asyncio.wait(every)
         self._context.store.hurry()
         await self.settler.drain(0)
         return False

@@ -391,6 +391,26 @@ async def test_one_wrong_answer_at_the_start_does_not_end_the_daemon(stage, monk
     assert wrong == []
 
 
+async def test_a_resume_while_the_keeper_only_starts_lifts_what_a_signal_set(stage, monkeypatch):
+    monkeypatch.setattr("liqctl.keeper.service.START_PAUSES_S", (1.0,))
+    monkeypatch.setattr("liqctl.keeper.orders.LOOK_S", 0.01)
+    keeper, stop = stage.keeper(), asyncio.Event()
+    wrong = [{"context": {"slot": 1}, "value": {}}]
+    stage.rpc.faults["getProgramAccounts"] = lambda _: wrong.pop() if wrong else None
+
+    daemon = asyncio.create_task(keeper.run(stop))
+    await until(lambda: not wrong)
+    keeper.holds.pull()
+    await asyncio.sleep(0.2)
+    write_switch(keeper._context.store.store, 1, stop=False)
+    assert not keeper.feeds.state.snapshot_ns
+    await until(lambda: keeper.feeds.state.snapshot_ns)
+
+    assert keeper.holds.reason() is None
+    stop.set()
+    await daemon
+
+
 async def test_a_node_that_stays_wrong_at_the_start_ends_the_daemon_with_its_error(
     stage, monkeypatch
 ):
