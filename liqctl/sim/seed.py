@@ -12,7 +12,7 @@ import structlog
 
 from liqctl.sim.checkers import Violation, judge
 from liqctl.sim.checks_decision import STATUS
-from liqctl.sim.checks_progress import BROKEN, ENDED, KILLED
+from liqctl.sim.checks_progress import BROKEN, ENDED, KILLED, STATUS_AGE_MS_MAX
 from liqctl.sim.evidence import Decided, Ending, Evidence
 from liqctl.sim.journal import Move
 from liqctl.sim.life import Life, Seat, bug_in
@@ -159,11 +159,12 @@ class Play:
         return not in_flight and self.stage.bench.is_done()
 
     def _looking(self) -> bool:
-        """Return whether every database has the word of a keeper that has checked all positions."""
+        """Return whether every database has late word of a keeper that has checked all positions."""
+        since_ms = self.stage.clock.unix_ms() - STATUS_AGE_MS_MAX
         for books in self.stage.books:
             books.read()
-            status = books.states.get(STATUS)
-            if books.keepers and (status is None or status[0]["check_age_ms"] is None):
+            status, written_ms = books.states.get(STATUS, ({"check_age_ms": None}, 0))
+            if books.keepers and (status["check_age_ms"] is None or written_ms < since_ms):
                 return False
         return True
 
