@@ -54,6 +54,12 @@ def sim(
     shrink: Annotated[
         bool, typer.Option("--shrink", help="Find the shortest time of faults that still fails.")
     ] = False,
+    faults_until: Annotated[
+        float | None,
+        typer.Option(
+            "--faults-until", metavar="S", help="End the faults after S seconds, or sooner."
+        ),
+    ] = None,
     mutants: Annotated[
         bool, typer.Option("--mutants", help="Run faulty variants until each is found out.")
     ] = False,
@@ -78,6 +84,10 @@ def sim(
     screen = Screen(no_color=no_color)
     if fast and not mutants:
         raise SettingsError("--fast goes with --mutants")
+    if faults_until is not None and not faults_until >= 0:
+        raise SettingsError(f"--faults-until must be 0 or more seconds, not {faults_until:g}")
+    if faults_until is not None and (mutants or shrink):
+        raise SettingsError("--faults-until goes with neither --mutants nor --shrink")
     if mutants and seeds is None and seed is None:
         seeds = SEEDS_OF_A_MUTANT
     chosen = _seeds(seeds, seed)
@@ -89,11 +99,13 @@ def sim(
         _print_shrunk(screen, chosen[0], mutant, as_json=as_json)
     elif trace:
         _print_versions(screen)
-        _print_run(screen, [_traced(chosen[0], mutant)], as_json=as_json)
+        _print_run(screen, [_traced(chosen[0], mutant, faults_until)], as_json=as_json)
     else:
         from liqctl.sim.runner import run_all  # noqa: PLC0415 - 600 ms, not for --help
 
-        reports = run_all(chosen, jobs=jobs, mutant=mutant, twice=twice)
+        reports = run_all(
+            chosen, jobs=jobs, mutant=mutant, twice=twice, faults_until_s=faults_until
+        )
         _print_run(screen, reports, as_json=as_json)
 
 
@@ -105,10 +117,13 @@ def _seeds(seeds: str | None, seed: int | None) -> range:
     return seeds_of(seeds if seeds is not None else str(seed))
 
 
-def _traced(seed: int, mutant: str | None) -> "SeedReport":
+def _traced(seed: int, mutant: str | None, faults_until_s: float | None) -> "SeedReport":
     from liqctl.sim.runner import replayed  # noqa: PLC0415 - with this option only
 
-    return replayed(seed, lambda line: print(line, file=sys.stderr), mutant=mutant)
+    def tell(line: str) -> None:
+        print(line, file=sys.stderr)
+
+    return replayed(seed, tell, mutant=mutant, faults_until_s=faults_until_s)
 
 
 def _print_versions(screen: "Screen") -> None:

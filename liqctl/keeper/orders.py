@@ -1,6 +1,7 @@
 """What people order through the store while the keeper runs: the switch, single positions, exclusions."""
 
 from collections import Counter
+from collections.abc import Awaitable, Callable
 
 from liqctl.core.events import ExclusionsSeen, Ordered
 from liqctl.core.record import Exclusion, QueueRow
@@ -30,22 +31,20 @@ class Orders:
 
     async def run(self) -> None:
         """Look again and again; a failing store is reported by the recorder."""
-        while True:
-            await self._context.clock.sleep(LOOK_S)
-            try:
-                await self.take()
-            except StoreError:
-                self._counts["store_errors"] += 1
+        await self._repeat(self.take)
 
     async def heed_switch(self) -> None:
         """Look at the kill switch alone, again and again: for a keeper that only starts yet.
 
         What lifts a switch that was set by a signal is a row that changes after it.
         """
+        await self._repeat(self._holds.look)
+
+    async def _repeat(self, look: Callable[[], Awaitable[None]]) -> None:
         while True:
             await self._context.clock.sleep(LOOK_S)
             try:
-                await self._holds.look()
+                await look()
             except StoreError:
                 self._counts["store_errors"] += 1
 

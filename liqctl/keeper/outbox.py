@@ -226,7 +226,7 @@ def _channel(delivery: Delivery) -> str:
 def _due(store: Store, owner: str, now_ms: int) -> list[Delivery]:
     """Return what this process has to deliver now; nothing while another one does."""
     ours, found = json.dumps(owner), store.state(LEASE)
-    is_new = found is not None and found[0] == ours and abs(now_ms - found[1]) < LEASE_MS // 3
-    if not (is_new or store.take_state(LEASE, ours, now_ms, LEASE_MS)):
+    is_fresh = found is not None and found[0] == ours and abs(now_ms - found[1]) < LEASE_MS // 3
+    if not (is_fresh or store.take_state(LEASE, ours, now_ms, LEASE_MS)):
         return []
     return store.due_deliveries(now_ms, DUE_MAX)

@@ -241,8 +241,11 @@ class Keeper:
         starting = asyncio.create_task(self._start_patiently(), name="start")
         stopping = asyncio.create_task(stop.wait(), name="stop")
         heeding = asyncio.create_task(self.orders.heed_switch(), name="switch")
+        every = (starting, stopping, heeding)
         try:
-            await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(every, return_when=asyncio.FIRST_COMPLETED)
+            if heeding.done():
+                await heeding  # it ends by an error only
             if starting.done():
                 await starting
                 return True
@@ -250,7 +253,6 @@ class Keeper:
             await self.settler.drain(0)
             raise
         finally:
-            every = (starting, stopping, heeding)
             for task in every:
                 task.cancel()
             await asyncio.wait(every)

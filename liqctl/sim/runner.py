@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 
 from liqctl.errors import SettingsError
@@ -32,33 +33,37 @@ def seeds_of(text: str) -> range:
 
 
 def run_all(
-    seeds: Sequence[int], *, jobs: int, mutant: str | None = None, twice: bool = False
+    seeds: Sequence[int],
+    *,
+    jobs: int,
+    mutant: str | None = None,
+    twice: bool = False,
+    faults_until_s: float | None = None,
 ) -> Iterator[SeedReport]:
     """Yield the report of each seed, in order; `twice` runs each again and compares the hashes."""
+    run = partial(run_seed, mutant=mutant, faults_until_s=faults_until_s)
     if jobs <= 1:
         for seed in seeds:
-            yield _one(seed, mutant, twice)
+            yield _one(seed, run, twice)
         return
     with ProcessPoolExecutor(max_workers=jobs) as pool:
         chunks = iter([seeds[at : at + CHUNK] for at in range(0, len(seeds), CHUNK)])
-        waiting = [
-            pool.submit(_some, chunk, mutant, twice) for chunk in islice(chunks, AHEAD * jobs)
-        ]
+        waiting = [pool.submit(_some, chunk, run, twice) for chunk in islice(chunks, AHEAD * jobs)]
         while waiting:
             reports = waiting.pop(0).result()
-            waiting += [pool.submit(_some, chunk, mutant, twice) for chunk in islice(chunks, 1)]
+            waiting += [pool.submit(_some, chunk, run, twice) for chunk in islice(chunks, 1)]
             yield from reports
 
 
-def _some(seeds: Sequence[int], mutant: str | None, twice: bool) -> list[SeedReport]:
-    return [_one(seed, mutant, twice) for seed in seeds]
+def _some(seeds: Sequence[int], run: Callable[[int], SeedReport], twice: bool) -> list[SeedReport]:
+    return [_one(seed, run, twice) for seed in seeds]
 
 
-def _one(seed: int, mutant: str | None, twice: bool) -> SeedReport:
-    report = run_seed(seed, mutant=mutant)
+def _one(seed: int, run: Callable[[int], SeedReport], twice: bool) -> SeedReport:
+    report = run(seed)
     if not twice:
         return report
-    again = run_seed(seed, mutant=mutant)
+    again = run(seed)
     if again.trace_hash == report.trace_hash:
         return report
     differs = Violation(
@@ -70,9 +75,15 @@ def _one(seed: int, mutant: str | None, twice: bool) -> SeedReport:
     return replace(report, violations=(*report.violations, differs))
 
 
-def replayed(seed: int, tell: Callable[[str], None], *, mutant: str | None = None) -> SeedReport:
+def replayed(
+    seed: int,
+    tell: Callable[[str], None],
+    *,
+    mutant: str | None = None,
+    faults_until_s: float | None = None,
+) -> SeedReport:
     """Return the report of one seed; every step of it is told as a line."""
-    return run_seed(seed, mutant=mutant, trace=tell)
+    return run_seed(seed, mutant=mutant, trace=tell, faults_until_s=faults_until_s)
 
 
 def shrunk(seed: int, *, mutant: str | None = None) -> tuple[float, SeedReport] | None:

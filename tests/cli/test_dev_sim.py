@@ -145,6 +145,14 @@ def test_a_clean_seed_cannot_be_shrunk(seeds):
     assert "nothing to shrink" in done.stderr
 
 
+@pytest.mark.parametrize("how", [(), ("--trace",)])
+def test_the_faults_of_a_seed_end_when_they_are_told_to(seeds, how):
+    codes = [sim("--seed", "2", "--faults-until", s, *how).exit_code for s in ("30", "31")]
+
+    assert codes == [0, 1]
+    assert [each["faults_until_s"] for each in seeds] == [30.0, 31.0]
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -155,6 +163,9 @@ def test_a_clean_seed_cannot_be_shrunk(seeds):
         (("--seeds", "1..2", "--trace"), "one seed"),
         (("--seeds", "1..2", "--shrink"), "one seed"),
         (("--seed", "1", "--jobs", "0"), "--jobs"),
+        (("--seed", "1", "--faults-until", "-1"), "0 or more seconds, not -1"),
+        (("--seed", "1", "--faults-until", "nan"), "0 or more seconds, not nan"),
+        (("--seed", "1", "--shrink", "--faults-until", "9"), "neither --mutants nor --shrink"),
     ],
 )
 def test_wrong_options_end_with_2(options, said, seeds):

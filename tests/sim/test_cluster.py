@@ -280,19 +280,3 @@ def test_skipped_slots_have_no_block():
     grown = cluster.tip.height - cluster.tree.genesis.height
     assert grown == 300 - cluster.faults["skipped_slot"]
     assert 50 < cluster.faults["skipped_slot"] < 150
-
-
-@pytest.mark.parametrize("lamports", [1_000_000, 10**18], ids=["succeeds", "fails"])
-def test_a_simulation_is_the_machine_s_own_and_leaves_nothing_behind(lamports):
-    cluster = new_cluster()
-    run(cluster, 2)
-    block = cluster.frames[-1].tip
-    transaction = transfer_of(lamports, block, price_micro_lamports=5_000)
-
-    simulated = cluster.simulate(transaction, block)
-
-    machine = cluster.runner._machine
-    assert simulated == machine._vm.simulate(transaction)
-    assert (simulated.failure is None) == bool(simulated.post_accounts) == (lamports < 10**9)
-    for key in (PAYER.pubkey(), RECEIVER):
-        assert machine._vm.account(key) == cluster.account(key, block)
