@@ -49,6 +49,7 @@ class MarketConfig:
     """
 
     path: str = "crash"
+    pace: str = "slow"
     publish_blocks: int = 1
     prices: tuple[str, ...] = ()
     accounts: tuple[str, ...] = ()
@@ -77,7 +78,7 @@ class Market:
             self._genesis.addresses.markets[one.symbol]: one for one in self._genesis.specs
         }
         specs = tuple(self._genesis.specs)
-        self._prices = Prices(specs, Path(config.path, specs, rng), rng)
+        self._prices = Prices(specs, Path(config.path, config.pace, specs, rng), rng)
         self._pauses = Pauses(cluster, rng, self._succeeds)
         self._acts = 0
         self.hostile: tuple[str, ...] = tuple(self._plant_hostile())

@@ -24,14 +24,28 @@ _OWNERS = {
 _LAMPORTS = 1_825_020
 _PPM = 1_000_000
 _SWINGS_PPM = {"calm": 2_000, "moves": 20_000, "crash": 60_000, "dips": 20_000}
-_REST_SLOTS_MAX = 80
 _DIP_SLOTS = 90
-_SLIDE_SLOTS_MAX = 60
 _JUMP_SHARE = 0.25
 _FAULT_CHANCE = 0.01
 _FAULT_SLOTS = (5, 60)
-_STALE_SLOTS = (100, 260)
+_STALE_SLOTS = (100, 180)
 _TOO_OLD_S = 61
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pace:
+    """How long at most prices rest and slide; far ways are the rarer, the higher `rarity`."""
+
+    rest_slots_max: int
+    slide_slots_max: int
+    rarity: float
+
+
+_PACES = {
+    "slow": _Pace(rest_slots_max=80, slide_slots_max=60, rarity=2.0),
+    "brisk": _Pace(rest_slots_max=30, slide_slots_max=25, rarity=1.2),
+    "restless": _Pace(rest_slots_max=15, slide_slots_max=15, rarity=1.2),
+}
 
 
 @dataclass(slots=True)
@@ -56,12 +70,17 @@ class _Way:
 class Path:
     """Prices that rest, then slide or jump to another level, up or down, around the start price."""
 
-    def __init__(self, kind: str, specs: Sequence[MarketSpec], rng: Dice) -> None:
-        """Begin at the start prices; `kind` is calm, moves, crash, or dips, which last."""
+    def __init__(self, kind: str, pace: str, specs: Sequence[MarketSpec], rng: Dice) -> None:
+        """Begin at the start prices.
+
+        `kind` is calm, moves, crash, or dips, which last; `pace` is slow, brisk or restless.
+        """
         self._swing_ppm = _SWINGS_PPM[kind]
         self._specs = specs
         self._rng = rng
+        self._pace = _PACES[pace]
         self._lasts = kind == "dips"
+        self._rarity = 0.5 if self._lasts else self._pace.rarity
         self._ways = {one.symbol: _Way(rests=self._lasts) for one in specs}
 
     def step(self) -> Mapping[str, Quote]:
@@ -79,12 +98,14 @@ class Path:
     def _turn(self, way: _Way) -> None:
         way.rests = not way.rests
         if way.rests:
-            way.slots_left = _DIP_SLOTS if self._lasts else self._rng.whole(1, _REST_SLOTS_MAX)
+            way.slots_left = (
+                _DIP_SLOTS if self._lasts else self._rng.whole(1, self._pace.rest_slots_max)
+            )
             return
-        far = int(self._swing_ppm * self._rng.random() ** (0.5 if self._lasts else 2))
+        far = int(self._swing_ppm * self._rng.random() ** self._rarity)
         way.target_ppm = _PPM + (far if self._rng.chance(0.5) else -far)
         falls = self._rng.chance(_JUMP_SHARE)
-        way.slots_left = 1 if falls else self._rng.whole(2, _SLIDE_SLOTS_MAX)
+        way.slots_left = 1 if falls else self._rng.whole(2, self._pace.slide_slots_max)
 
 
 class Prices:

@@ -27,7 +27,7 @@ from liqctl.sim.trouble import Trouble
 if TYPE_CHECKING:
     from liqctl.sim.mutants.registry import Variant
 
-RESTART_S = (0.1, 30.0)
+RESTART_S = (0.1, 15.0)
 CALM_RESTART_S = (0.1, 2.0)
 START_S = 2.0
 LAST_S = 16.0

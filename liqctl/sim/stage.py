@@ -175,6 +175,7 @@ def _market_config(swarm: Swarm) -> MarketConfig:
     faults = swarm.market
     return MarketConfig(
         path=faults.path,
+        pace=faults.pace,
         publish_blocks=faults.publish_blocks,
         prices=faults.prices,
         accounts=faults.accounts,

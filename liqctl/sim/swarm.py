@@ -16,6 +16,10 @@ PAUSES_S = 45.0
 MARGIN_S = 15.0
 WINDOWS = (20, 20, 20, 60, 60, 150)
 PUBLISH_BLOCKS = (1, 2, 4, 8)
+PACES = ("slow", "brisk", "brisk", "restless")
+CHAOS_S = (40, 70)
+# So that an attempt of the longest window can expire before the faults end.
+LONGER_S = 40.0
 
 
 class Dice(SystemRng):
@@ -92,6 +96,7 @@ class MarketFaults:
     """What publishers, traders and rivals do; a price is published every `publish_blocks`."""
 
     path: str = "crash"
+    pace: str = "slow"
     publish_blocks: int = 1
     prices: tuple[str, ...] = ()
     accounts: tuple[str, ...] = ()
@@ -186,19 +191,22 @@ class Swarm:
             endpoints=dice.pick((2, 3)),
             positions=dice.whole(4, 16),
             window_blocks=window,
-            chaos_s=float(dice.whole(120, 180)),
+            chaos_s=dice.whole(*CHAOS_S) + (LONGER_S if window == max(WINDOWS) else 0.0),
             check_interval_ms=dice.pick((2_000, 2_000, 3_000, 5_000)),
             settle_ms=dice.pick((500, 1_000, 2_000)),
             hour_lamports=dice.pick((50_000_000, 50_000_000, 50_000_000, 4_000_000)),
             cluster=_cluster(dice),
             node=_node(dice),
-            market=replace(
-                _market(dice), publish_blocks=rng_for(seed, "pace").pick(PUBLISH_BLOCKS)
-            ),
+            market=_paced(_market(dice), rng_for(seed, "pace")),
             own=_own(dice),
             snapshots_hot=dice.chance(0.85),
         )
         return _with_rare_faults(usual, rng_for(seed, "rare"))
+
+
+def _paced(market: MarketFaults, dice: Dice) -> MarketFaults:
+    """Return the market with the speed of its prices and of those who publish them."""
+    return replace(market, publish_blocks=dice.pick(PUBLISH_BLOCKS), pace=dice.pick(PACES))
 
 
 def _with_rare_faults(usual: Swarm, dice: Dice) -> Swarm:
@@ -285,15 +293,15 @@ def _market(dice: Dice) -> MarketFaults:
 
 def _own(dice: Dice) -> OwnFaults:
     return OwnFaults(
-        kill=dice.pick((0.0, 0.001, 0.005, 0.02)),
-        kill_at_await=dice.pick((0.0, 1.0, 4.0)),
+        kill=dice.pick((0.0, 0.002, 0.008, 0.03)),
+        kill_at_await=dice.pick((0.0, 1.5, 6.0)),
         kill_at_send=dice.pick((0.0, 0.1, 0.4)),
-        terminate=dice.pick((0.0, 0.0, 0.5, 1.5)),
-        freeze=dice.pick((0.0, 0.0, 0.4, 0.8)),
-        switch=dice.pick((0.0, 0.0, 0.5, 1.0)),
-        clock=dice.pick((0.0, 0.0, 0.5, 1.5)),
+        terminate=dice.pick((0.0, 0.0, 1.0, 2.0)),
+        freeze=dice.pick((0.0, 0.0, 0.6, 1.2)),
+        switch=dice.pick((0.0, 0.0, 0.8, 1.5)),
+        clock=dice.pick((0.0, 0.0, 1.0, 2.0)),
         link=dice.pick((0.0, 0.5, 2.0)),
         store=dice.pick((0.0, 0.005, 0.02)),
         commit_unknown=dice.pick((0.0, 0.0, 0.005)),
-        store_outage=dice.pick((0.0, 0.0, 0.5, 1.0)),
+        store_outage=dice.pick((0.0, 0.0, 0.8, 1.5)),
     )

@@ -25,7 +25,7 @@ COMMIT_WEIGHT, NEAR_WEIGHT = 30.0, 8.0
 KILL_MAX = 0.6
 OFFSETS_MS = (-3_600_000, 3_600_000, -30_000, 30_000, -700, 700, 0)
 AWAITS_MAX = 400
-FREEZE_S = 60.0
+FREEZE_S = 40.0
 # The signal is often not possible, and becomes a row then.
 SWITCHES = ("row", "file", "signal", "signal")
 

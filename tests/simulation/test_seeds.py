@@ -7,7 +7,6 @@ import pytest
 from liqctl.sim.seed import run_seed
 
 SEEDS = 300
-FAULTS_S = 75.0  # the soak run takes as long as a seed wants, twice this on average
 CHUNK = 15
 FOUND_ONCE = [
     int(line.split()[0])
@@ -19,11 +18,11 @@ FOUND_ONCE = [
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("first", range(1, SEEDS + 1, CHUNK))
 def test_no_promise_is_broken_under_the_faults_of_a_seed(first):
-    reports = [run_seed(seed, faults_until_s=FAULTS_S) for seed in range(first, first + CHUNK)]
+    reports = [run_seed(seed) for seed in range(first, first + CHUNK)]
 
     found = [each for report in reports for each in report.violations]
     # Each ends with the command that replays it.
-    assert [f"{each} --faults-until {FAULTS_S:g}" for each in found] == []
+    assert [str(each) for each in found] == []
     assert sum(report.attempts for report in reports) > 0
     assert sum(sum(report.faults.values()) for report in reports) > 0
 

@@ -29,7 +29,7 @@ def world(
             "endpoints": 2,
             "positions": 16,
             "window_blocks": 20,
-            "chaos_s": min(swarm.chaos_s, 100.0),
+            "chaos_s": 100.0,
             "hour_lamports": 50_000_000,
             "cluster": cluster or ClusterFaults(),
             "node": node or NodeFaults(),
