@@ -35,13 +35,15 @@ class TwoStores(RuleBasedStateMachine):
 
     def both(self, call: Callable[[Store], Any]) -> Any:
         """Call both stores and return the one answer they give."""
+        refusals: list[StoreError] = []
 
         def answer(store: Store) -> object:
             try:
                 return call(store)
-            except StoreError:
+            except StoreError as error:
+                refusals.append(error)
                 return StoreError
 
         found, expected = answer(self.engine), answer(self.memory)
-        assert found == expected
+        assert found == expected, f"{found!r} is not {expected!r}; refused: {refusals}"
         return found
