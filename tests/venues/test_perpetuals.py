@@ -1,7 +1,6 @@
 """The perpetuals venue: bytes to values, verdicts in a view, instructions, failures, effects."""
 
 import json
-import time
 from dataclasses import replace
 
 import pytest
@@ -575,25 +574,18 @@ def test_the_layouts_are_those_of_the_published_idl():
         assert roles[0] == roles[1]
 
 
-def test_five_thousand_positions_are_decoded_and_judged_in_a_seventh_of_a_second():
+def test_of_five_thousand_positions_just_those_below_the_line_are_liquidatable():
     planted = Planted(VECTORS[LONG])
     view = view_of(planted)
     position = accounts_of(planted)[0]
-    accounts = []
+    liquidatable = []
     for number in range(5_000):
         planted.put("position", "Q", 161, 10**12 + number * 10**6)
         planted.put("position", "Q", 177, 10**11 if number % 20 else 10**9)
-        address = f"position {number}"
-        accounts.append(replace(position, address=address, data=bytes(planted.data["position"])))
+        account = replace(position, address=f"{number}", data=bytes(planted.data["position"]))
+        decoded = VENUE.decode(account)
+        assert isinstance(decoded, Position)
+        if VENUE.assess(decoded, view, planted.now).liquidatable is True:
+            liquidatable.append(number)
 
-    def scan():
-        began = time.process_time()
-        decoded = [one for one in map(VENUE.decode, accounts) if isinstance(one, Position)]
-        found = [VENUE.assess(one, view, planted.now) for one in decoded]
-        return time.process_time() - began, sum(one.liquidatable is True for one in found)
-
-    rounds = [scan() for _ in range(10)]
-
-    assert rounds[0][1] == 250
-    # 100,000 in under 3 s on one core; the best round is the one that nobody disturbed.
-    assert min(seconds for seconds, _ in rounds) < 0.15
+    assert liquidatable == list(range(0, 5_000, 20))
