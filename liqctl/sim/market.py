@@ -42,10 +42,10 @@ _STRANGER = Pubkey(bytes([7] * 32))
 class MarketConfig:
     """What the others do; `calm` ends all of it but the prices themselves.
 
-    A price is published every `publish_blocks`, one market after another. `prices` and `accounts`
-    are kinds of faults, `traders` is the chance in each block that one trader acts, `visits` that
-    somebody names a position in vain, `pauses` that the authority pauses a market, `rivals` is how
-    many keepers compete, two at the most.
+    `path` and `pace` are those of the prices' `Path`; a price is published every `publish_blocks`,
+    one market after another. `prices` and `accounts` are kinds of faults, `traders` is the chance
+    in each block that one trader acts, `visits` that somebody names a position in vain, `pauses`
+    that the authority pauses a market, `rivals` is how many keepers compete, two at the most.
     """
 
     path: str = "crash"

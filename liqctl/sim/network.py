@@ -14,6 +14,7 @@ from liqctl.sim.process import Process
 
 Factory = Callable[[], asyncio.BaseProtocol]
 _GAP_S = 1e-6
+_READ_WITHIN_S = 0.001
 _CONNECT_S_MAX = 127.0
 _SILENCE_S_MAX = 60.0
 
@@ -288,7 +289,7 @@ class End(asyncio.Transport):
         self.push(delay_s, self.peer.receive, data)
 
     def ask(self, heard: Callable[[], None]) -> None:
-        """Call back in the peer's process when what was sent before arrives, before it acts on it."""
+        """Call back in the peer's process once it has what was sent before and still listens."""
         if not self._closing and not self._cable.swallows():
             self._loop.call_at(self._arrives_s, self.peer.confirm, heard, context=self.peer.context)
 
@@ -354,7 +355,14 @@ class End(asyncio.Transport):
             self._hand_over(data)
 
     def confirm(self, heard: Callable[[], None]) -> None:
-        """Tell the peer that this end still listens."""
+        """Tell the peer that this end still listens a moment after the bytes have come.
+
+        A process that was stopped finds the answer and the end of its patience at the same time; it
+        gives the call up, closes the connection and has read nothing.
+        """
+        self._loop.call_later(_READ_WITHIN_S, self._confirm, heard)
+
+    def _confirm(self, heard: Callable[[], None]) -> None:
         if not self._closing:
             heard()
 

@@ -172,20 +172,28 @@ def test_a_node_that_asks_for_a_pause_gets_it_in_virtual_time(stage):
     assert 3.0 <= second - first < 3.1
 
 
-@pytest.mark.parametrize(("given_up_s", "heard"), [(9.0, ["keeper"]), (0.5, [])])
-def test_an_answer_is_heard_by_a_client_that_still_listens(stage, given_up_s, heard):
+@pytest.mark.parametrize(
+    ("given_up_s", "stopped_s", "heard"),
+    [(9.0, 0.0, ["keeper"]), (9.0, 5.0, ["keeper"]), (0.5, 0.0, []), (3.0, 5.0, [])],
+)
+def test_an_answer_is_heard_by_a_client_that_still_listens(stage, given_up_s, stopped_s, heard):
     came: list[str] = []
+    process = Process("keeper")
 
     def note():
         came.append(stage.loop.current.name)
 
     async def call():
-        with contextlib.suppress(RpcError, TimeoutError):
-            async with stage.rpc() as rpc, asyncio.timeout(given_up_s):
-                await rpc.once(HOT, [])
+        async with stage.rpc() as rpc:
+            with contextlib.suppress(RpcError, TimeoutError):
+                async with asyncio.timeout(given_up_s):
+                    await rpc.once(HOT, [])
+            await asyncio.sleep(1.0)
 
     stage.node.first = [Reply(status=429, delay_s=1.0, heard=note)]
-    stage.run(call())
+    if stopped_s:
+        stage.loop.call_later(0.25, process.pause, stopped_s)
+    stage.run(call(), process=process)
 
     assert came == heard
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import aiosql
 import pytest
+from sqlite_utils import Database
 
 from liqctl.core.intent import ATTEMPT_EDGES, INTENT_EDGES, AttemptState, IntentState
 from liqctl.core.record import LiquidationQuery
@@ -296,14 +297,9 @@ SEARCH = "SEARCH positions USING INDEX {}"
 
 
 def test_the_schema_version_counts_the_migrations():
-    assert len(migrations.pending(sqlite_utils_memory())) == SCHEMA_VERSION
+    with closing(Database(memory=True)) as database:
+        assert len(migrations.pending(database)) == SCHEMA_VERSION
     assert len(MIGRATIONS) == SCHEMA_VERSION
-
-
-def sqlite_utils_memory():
-    from sqlite_utils import Database
-
-    return Database(memory=True)
 
 
 def test_a_script_is_split_into_whole_statements():
