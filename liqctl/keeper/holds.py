@@ -1,7 +1,10 @@
 """What keeps the keeper from starting anything new: the kill switch and the circuit breaker."""
 
+import asyncio
 import json
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 
@@ -14,8 +17,18 @@ from liqctl.store.switch import KILL_SWITCH
 log = structlog.get_logger(__name__)
 
 STOP_FILE = "STOP"
-# The row's word, when it was written, and whether the file is there.
-Switch = tuple[str | None, int, bool]
+
+
+class Switch(NamedTuple):
+    """The kill switch as it was read: the row's word, when that was written, whether the file is there.
+
+    `pulls` is how many signals had come before the reading began.
+    """
+
+    row: str | None
+    written_ms: int
+    file_is_there: bool
+    pulls: int
 
 
 class Holds:
@@ -31,6 +44,8 @@ class Holds:
         self._breaker = Breaker(rules=rules)
         self._switch: str | None = None
         self._row_ms: int | None = None
+        self._pulls = 0
+        self._pulled = asyncio.Event()
 
     def reason(self) -> str | None:
         """Return why nothing may be signed now, or None."""
@@ -41,7 +56,19 @@ class Holds:
         self._switch = "kill_switch_signal"
         # A resume that was written before does not count, even if it is read only now.
         self._row_ms = None
+        self._pulls += 1
+        self._pulled.set()
         log.warning("kill_switch", source="signal")
+
+    async def pulled(self, timeout_s: float) -> None:
+        """Return at the next signal, or when the time is up.
+
+        Who looks at once knows the row of that moment, and so the resume that comes soon after it.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._pulled.wait()
+        self._pulled.clear()
 
     async def look(self) -> None:
         """Read the kill switch from the store and the stop file.
@@ -53,22 +80,28 @@ class Holds:
 
     def read(self, store: Store) -> Switch:
         """Return what row and file say now; for the store's own thread."""
-        return _read(store, self._stop_file)
+        pulls = self._pulls
+        row = store.state(KILL_SWITCH)
+        there = self._stop_file is not None and self._stop_file.exists()
+        word, written_ms = (None, 0) if row is None else (json.loads(row[0]), row[1])
+        return Switch(row=word, written_ms=written_ms, file_is_there=there, pulls=pulls)
 
     def note(self, found: Switch) -> None:
         """Take in what `read` returned."""
+        if found.pulls != self._pulls:
+            # Read before a signal came, it does not tell which row the signal found.
+            return
         before = self._switch
-        row, written_ms, file_is_there = found
         # Rows are compared with one another: the clocks of who wrote them may differ from ours.
-        rewritten = self._row_ms is not None and written_ms != self._row_ms
-        self._row_ms = written_ms
-        if file_is_there:
+        rewritten = self._row_ms is not None and found.written_ms != self._row_ms
+        self._row_ms = found.written_ms
+        if found.file_is_there:
             self._switch = "kill_switch_file"
-        elif row == "stop":
+        elif found.row == "stop":
             self._switch = "kill_switch_row"
         elif before != "kill_switch_signal" or rewritten:
             self._switch = None
-            if row == "run" and rewritten:
+            if found.row == "run" and rewritten:
                 self._breaker = self._breaker.resumed()
         if self._switch != before:
             log.warning("kill_switch", state=self._switch or "lifted")
@@ -107,9 +140,3 @@ def _after_failure(breaker: Breaker, outcome: OutcomeSeen, now_ms: int) -> Break
             return breaker.program_paused(now_ms)
         case _:
             return breaker.failed(now_ms) if outcome.slot else breaker
-
-
-def _read(store: Store, stop_file: Path | None) -> Switch:
-    row = store.state(KILL_SWITCH)
-    there = stop_file is not None and stop_file.exists()
-    return (None, 0, there) if row is None else (json.loads(row[0]), row[1], there)

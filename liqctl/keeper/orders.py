@@ -17,7 +17,7 @@ Found = tuple[int, list[QueueRow], list[Exclusion]]
 
 
 class Orders:
-    """Looks into the store twice a second; a look without anything new is one short query."""
+    """Looks into the store twice a second and at a signal; without news it is one short query."""
 
     def __init__(
         self, context: Context, holds: Holds, mailbox: Mailbox, counts: Counter[str]
@@ -42,7 +42,7 @@ class Orders:
 
     async def _repeat(self, look: Callable[[], Awaitable[None]]) -> None:
         while True:
-            await self._context.clock.sleep(LOOK_S)
+            await self._holds.pulled(LOOK_S)
             try:
                 await look()
             except StoreError:

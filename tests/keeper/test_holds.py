@@ -1,10 +1,15 @@
+import asyncio
+from collections import Counter
+
 import pytest
 
 from liqctl.chain.client import Chain
 from liqctl.core.breaker import BreakerRules
 from liqctl.core.events import Cause, OutcomeSeen, Result
 from liqctl.keeper.context import Context
-from liqctl.keeper.holds import Holds
+from liqctl.keeper.holds import Holds, Switch
+from liqctl.keeper.mailbox import Mailbox
+from liqctl.keeper.orders import Orders
 from liqctl.keeper.storage import StoreThread
 from liqctl.ports import SystemRng
 from liqctl.store.switch import write_switch
@@ -87,6 +92,45 @@ async def test_a_resume_written_before_the_signal_and_read_after_it_does_not_lif
 
     write_switch(context.store.store, 3, stop=False)
     await holds.look()
+    assert holds.reason() is None
+
+
+async def test_what_was_read_before_the_signal_does_not_make_an_earlier_resume_lift_it(context):
+    store = context.store.store
+    holds = Holds(context, RULES, None)
+    write_switch(store, 1, stop=True)
+    await holds.look()
+    read_before = holds.read(store)
+    write_switch(store, 2, stop=False)
+    holds.pull()
+    holds.note(read_before)
+
+    await holds.look()
+    assert holds.reason() == "kill_switch_signal"
+
+
+async def test_a_resume_soon_after_the_signal_is_heard(context, monkeypatch):
+    monkeypatch.setattr("liqctl.keeper.orders.LOOK_S", 3_600)
+    store, looked = context.store.store, asyncio.Event()
+    holds = Holds(context, RULES, None)
+    write_switch(store, 1, stop=False)
+    await holds.look()
+
+    def note(found: Switch) -> None:
+        Holds.note(holds, found)
+        looked.set()
+
+    monkeypatch.setattr(holds, "note", note)
+    watching = asyncio.create_task(Orders(context, holds, Mailbox(), Counter()).heed_switch())
+    await asyncio.sleep(0)
+    holds.pull()
+
+    async with asyncio.timeout(10):
+        await looked.wait()
+    write_switch(store, 2, stop=False)
+    await holds.look()
+    watching.cancel()
+
     assert holds.reason() is None
 
 

@@ -87,18 +87,17 @@ def _in_flight_is_free(patches: Patches) -> None:
 
 
 def _file_ignored(patches: Patches) -> None:
-    def read(store: Part, _stop_file: object) -> Part:
-        return before(store, None)
+    def read(*parts: Part) -> Part:
+        return before(*parts)._replace(file_is_there=False)
 
-    before = patches.set(holds, "_read", read)
+    before = patches.set(holds.Holds, "read", read)
 
 
 def _row_ignored(patches: Patches) -> None:
     def read(*parts: Part) -> Part:
-        _, _, file_is_there = before(*parts)
-        return None, 0, file_is_there
+        return before(*parts)._replace(row=None, written_ms=0)
 
-    before = patches.set(holds, "_read", read)
+    before = patches.set(holds.Holds, "read", read)
 
 
 def _exclusion_ignored(patches: Patches) -> None:
