@@ -93,24 +93,22 @@ class Stall:
             if took_s > END_S_MAX:
                 yield Found(text=f"{ending.keeper} took {took_s:.1f} s to end", at_s=ending.at_s)
         for books in evidence.books:
-            status = books.states.get(STATUS)
-            if status is None:
-                if books.keepers:
-                    yield Found(text=f"{books.path} has no status of a keeper", at_s=evidence.end_s)
-                continue
-            yield from _standing(status[0], status[1], evidence)
+            why = standing(books, evidence.end_unix_ms, evidence.check_interval_ms)
+            if why is not None:
+                yield Found(text=why, at_s=evidence.end_s)
 
 
-def _standing(status: Row, written_ms: int, evidence: Evidence) -> Iterator[Found]:
-    silent_ms = evidence.end_unix_ms - written_ms
-    if silent_ms > STATUS_AGE_MS_MAX:
-        yield Found(text=f"no status for {silent_ms} ms", at_s=evidence.end_s)
+def standing(books: Books, now_ms: int, check_interval_ms: int) -> str | None:
+    """Return how a database shows that none of its keepers looks any more, or None."""
+    if STATUS not in books.states:
+        return f"{books.path} has no status of a keeper" if books.keepers else None
+    status, written_ms = books.states[STATUS]
+    if now_ms - written_ms > STATUS_AGE_MS_MAX:
+        return f"no status for {now_ms - written_ms} ms"
     age_ms = status["check_age_ms"]
-    if (
-        age_ms is None
-        or age_ms > CHECKS_MISSED_MAX * evidence.check_interval_ms + STATUS_AGE_MS_MAX
-    ):
-        yield Found(text=f"no check for {age_ms} ms", at_s=evidence.end_s)
+    if age_ms is None or age_ms > CHECKS_MISSED_MAX * check_interval_ms + STATUS_AGE_MS_MAX:
+        return f"no check for {age_ms} ms"
+    return None
 
 
 class Broken:

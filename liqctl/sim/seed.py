@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from liqctl.sim.checkers import Violation, judge
-from liqctl.sim.checks_decision import STATUS
-from liqctl.sim.checks_progress import BROKEN, ENDED, KILLED, STATUS_AGE_MS_MAX
+from liqctl.sim.checks_progress import BROKEN, ENDED, KILLED, standing
 from liqctl.sim.evidence import Decided, Ending, Evidence
 from liqctl.sim.journal import Move
 from liqctl.sim.life import Life, Seat, bug_in
@@ -31,9 +30,9 @@ RESTART_S = (0.1, 15.0)
 CALM_RESTART_S = (0.1, 2.0)
 START_S = 2.0
 LAST_S = 16.0
-# Longer than from one reconciliation to the next.
-PEACE_S = 20.0
-LOOK_S = 3.0
+# Longer than from one reconciliation to the next, and time to see whether a resume was heard.
+PEACE_S = 8.0
+LOOK_S = 1.0
 DECISION_AGE_S_MAX = 45.0
 
 
@@ -147,6 +146,7 @@ class Play:
     async def _peace(self) -> None:
         """Wait until everything is settled, or until all of it must have been."""
         await asyncio.sleep(PEACE_S)
+        self.trouble.resume_again()
         looks = int((self.swarm.end_s - self.stage.now_s()) / LOOK_S) + 1
         for _ in range(looks):
             if self._settled() and self._looking():
@@ -159,12 +159,11 @@ class Play:
         return not in_flight and self.stage.bench.is_done()
 
     def _looking(self) -> bool:
-        """Return whether every database has late word of a keeper that has checked all positions."""
-        since_ms = self.stage.clock.unix_ms() - STATUS_AGE_MS_MAX
+        """Return whether every database shows that all positions were checked a short while ago."""
+        now_ms = self.stage.clock.unix_ms()
         for books in self.stage.books:
             books.read()
-            status, written_ms = books.states.get(STATUS, ({"check_age_ms": None}, 0))
-            if books.keepers and (status["check_age_ms"] is None or written_ms < since_ms):
+            if standing(books, now_ms, self.swarm.check_interval_ms) is not None:
                 return False
         return True
 

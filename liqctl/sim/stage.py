@@ -32,7 +32,7 @@ from liqctl.venues.reference import ReferenceVenue
 RAM_DISK = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 PORT = 8899
 STEPS_MAX = 3_000_000
-RECONCILE_MS = 15_000
+RECONCILE_MS = 6_000
 
 
 @dataclass(slots=True)

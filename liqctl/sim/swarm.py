@@ -15,9 +15,11 @@ STRAY_BLOCKS = 160
 PAUSES_S = 45.0
 MARGIN_S = 15.0
 WINDOWS = (20, 20, 20, 60, 60, 150)
+# Where an attempt expires sooner than on the real chain, it is final sooner as well.
+FINAL_BLOCKS_OF = {20: 12}
 PUBLISH_BLOCKS = (1, 2, 4, 8)
 PACES = ("slow", "brisk", "brisk", "restless")
-CHAOS_S = (40, 70)
+CHAOS_S = (32, 52)
 # So that an attempt of the longest window can expire before the faults end.
 LONGER_S = 40.0
 
@@ -191,6 +193,7 @@ class Swarm:
             endpoints=dice.pick((2, 3)),
             positions=dice.whole(4, 16),
             window_blocks=window,
+            finalize_blocks=FINAL_BLOCKS_OF.get(window, FINAL_BLOCKS),
             chaos_s=dice.whole(*CHAOS_S) + (LONGER_S if window == max(WINDOWS) else 0.0),
             check_interval_ms=dice.pick((2_000, 2_000, 3_000, 5_000)),
             settle_ms=dice.pick((500, 1_000, 2_000)),
@@ -294,8 +297,8 @@ def _market(dice: Dice) -> MarketFaults:
 def _own(dice: Dice) -> OwnFaults:
     return OwnFaults(
         kill=dice.pick((0.0, 0.002, 0.008, 0.03)),
-        kill_at_await=dice.pick((0.0, 1.5, 6.0)),
-        kill_at_send=dice.pick((0.0, 0.1, 0.4)),
+        kill_at_await=dice.pick((0.0, 2.0, 8.0)),
+        kill_at_send=dice.pick((0.0, 0.2, 0.5)),
         terminate=dice.pick((0.0, 0.0, 1.0, 2.0)),
         freeze=dice.pick((0.0, 0.0, 0.6, 1.2)),
         switch=dice.pick((0.0, 0.0, 0.8, 1.5)),

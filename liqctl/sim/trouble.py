@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from liqctl.core.record import Exclusion
+from liqctl.sim.checks_decision import STATUS
 from liqctl.sim.evidence import Excluded, Switched
 from liqctl.sim.faults import STORE_KINDS
 from liqctl.sim.life import Life
@@ -15,6 +16,7 @@ from liqctl.sim.swarm import Dice, rng_for
 from liqctl.store.switch import write_switch
 
 if TYPE_CHECKING:
+    from liqctl.sim.evidence import Books
     from liqctl.sim.life import Seat
     from liqctl.sim.stage import Stage
 
@@ -286,9 +288,24 @@ class Trouble:
         for include in tuple(self._excluded.values()):
             include()
         for books in stage.books:
-            seat = next(one for one in stage.seats if one.journal is books.journal)
+            seat = self._seat_of(books)
             self._lift(seat)
             self._write_switch(seat, stop=False)
+
+    def resume_again(self) -> None:
+        """Resume once more where the status says that a signal still holds, as an operator does.
+
+        A keeper that could not read its database when the signal came does not know whether the
+        first resume was written before or after it.
+        """
+        for books in self._stage.books:
+            books.read()
+            status, _ = books.states.get(STATUS, ({"held": None}, 0))
+            if status["held"] == "kill_switch_signal":
+                self._write_switch(self._seat_of(books), stop=False)
+
+    def _seat_of(self, books: "Books") -> "Seat":
+        return next(one for one in self._stage.seats if one.journal is books.journal)
 
 
 def _mended(link: Link, kind: str) -> None:
