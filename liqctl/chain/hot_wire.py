@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 HEAD_BYTES_MAX = 16 * 1024
+# What stands between may forget a connection that rests, and tells nobody.
+IDLE_S_MAX = 20.0
 
 
 class NotHot(Exception):
@@ -54,7 +56,7 @@ class HotWire:
         self._port = parts.port or (443 if secure else 80)
         self._ssl = ssl.create_default_context() if secure else None
         self._body_bytes_max = body_bytes_max
-        self._idle: deque[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = deque()
+        self._idle: deque[tuple[asyncio.StreamReader, asyncio.StreamWriter, float]] = deque()
         self._turns = asyncio.Semaphore(connections_max)
         path = parts.path or "/"
         target = f"{path}?{parts.query}" if parts.query else path
@@ -84,7 +86,7 @@ class HotWire:
                 raise NotHot(sent=True) from error
             finally:
                 if kept:
-                    self._idle.append((reader, writer))
+                    self._idle.append((reader, writer, asyncio.get_running_loop().time()))
                 else:
                     writer.transport.abort()
             return Answer(head.status, head.retry_after, answer)
@@ -95,9 +97,10 @@ class HotWire:
             self._idle.pop()[1].close()
 
     async def _connection(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        since_s = asyncio.get_running_loop().time() - IDLE_S_MAX
         while self._idle:
-            reader, writer = self._idle.pop()
-            if not (reader.at_eof() or writer.is_closing()):
+            reader, writer, rests_since_s = self._idle.pop()
+            if rests_since_s >= since_s and not (reader.at_eof() or writer.is_closing()):
                 return reader, writer
             writer.transport.abort()
         try:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 import httpx
@@ -324,8 +325,8 @@ def quiet_transport_loggers() -> None:
 
 
 def _hot_wire(url: str, limits: RpcLimits) -> HotWire | None:
-    """Return the short way to the node, or None where a proxy stands between."""
-    if getproxies() and not is_loopback(url):
+    """Return the short way to the node, or None where a proxy stands between or a name is asked for."""
+    if (getproxies() and not is_loopback(url)) or urlsplit(url).username is not None:
         return None
     bytes_max = min(HOT_BYTES_MAX, limits.response_bytes_max)
     return HotWire(url, connections_max=limits.connections_max, body_bytes_max=bytes_max)

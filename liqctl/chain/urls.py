@@ -115,6 +115,11 @@ def _split(url: str, schemes: tuple[str, ...]) -> SplitResult:
         host, _ = parts.hostname, parts.port
     except ValueError as error:
         raise SettingsError(f"the URL cannot be read; {expected}") from error
+    if not url.isascii() or any(len(label) > 63 or not label for label in _labels(host)):
+        raise SettingsError(
+            f"the host or path of {redacted(url)} cannot be sent as it is; write the host by its "
+            "letters of ASCII (xn--…), other characters as %XX, and no part of it empty"
+        )
     if parts.scheme not in schemes or not host:
         shown = redacted(url)
         found = (
@@ -122,3 +127,7 @@ def _split(url: str, schemes: tuple[str, ...]) -> SplitResult:
         )
         raise SettingsError(f"{found}; {expected}")
     return parts
+
+
+def _labels(host: str | None) -> list[str]:
+    return (host or "none").removesuffix(".").split(".")

@@ -132,7 +132,14 @@ def watch(
     plan.check(session.origins)
     if serve:
         _check_serving(session)
-    return asyncio.run(_watch(session, plan))
+    return asyncio.run(_watch(session, plan, _remembered_pulls()))
+
+
+def _remembered_pulls() -> list[int]:
+    """Return the list in which signals of the kill switch gather until there is a keeper to heed them."""
+    came: list[int] = []
+    signal.signal(signal.SIGUSR1, lambda number, _frame: came.append(number))
+    return came
 
 
 def _switch(session: Session, *, stop: bool, resume: bool) -> int:
@@ -158,7 +165,7 @@ def _switch(session: Session, *, stop: bool, resume: bool) -> int:
     return 0
 
 
-async def _watch(session: Session, plan: Plan) -> int:
+async def _watch(session: Session, plan: Plan, pulls: "Sequence[int]") -> int:
     from liqctl.cli.connect import connected_all  # noqa: PLC0415 - 300 ms, not for --help
 
     async with AsyncExitStack() as stack:
@@ -166,7 +173,7 @@ async def _watch(session: Session, plan: Plan) -> int:
         if plan.localnet:
             session, embedded = await stack.enter_async_context(_embedded(session, plan))
         connections = await stack.enter_async_context(connected_all(session.settings))
-        return await _keep(session, plan, connections, embedded)
+        return await _keep(session, plan, connections, embedded, pulls)
 
 
 @asynccontextmanager
@@ -206,6 +213,7 @@ async def _keep(
     plan: Plan,
     connections: "Sequence[Connection]",
     embedded: "Embedded | None",
+    pulls: "Sequence[int]",
 ) -> int:
     """Run the keepers until a signal or the end of the duration; print the summary then."""
     from liqctl.cli.alert_channels import alerting_of  # noqa: PLC0415 - with the keeper only
@@ -235,6 +243,8 @@ async def _keep(
         stop = asyncio.Event()
         _stop_on_signals(stop)
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _pull, keepers)
+        if pulls:
+            _pull(keepers)
         started_ns = clock.monotonic_ns()
         delivers = not session.dry_run
         async with (

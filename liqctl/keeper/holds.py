@@ -42,18 +42,22 @@ class Holds:
         self._context = context
         self._stop_file = stop_file
         self._breaker = Breaker(rules=rules)
-        self._switch: str | None = None
+        self._set: str | None = None
+        self._signalled = False
         self._row_ms: int | None = None
         self._pulls = 0
         self._pulled = asyncio.Event()
 
     def reason(self) -> str | None:
         """Return why nothing may be signed now, or None."""
-        return self._switch or self._breaker.holds(self._context.steady.ms())
+        return self._switch() or self._breaker.holds(self._context.steady.ms())
+
+    def _switch(self) -> str | None:
+        return self._set or ("kill_switch_signal" if self._signalled else None)
 
     def pull(self) -> None:
         """Set the kill switch of this process; only a resume through the store lifts it."""
-        self._switch = "kill_switch_signal"
+        self._signalled = True
         # A resume that was written before does not count, even if it is read only now.
         self._row_ms = None
         self._pulls += 1
@@ -91,20 +95,19 @@ class Holds:
         if found.pulls != self._pulls:
             # Read before a signal came, it does not tell which row the signal found.
             return
-        before = self._switch
+        before = self._switch()
         # Rows are compared with one another: the clocks of who wrote them may differ from ours.
         rewritten = self._row_ms is not None and found.written_ms != self._row_ms
         self._row_ms = found.written_ms
         if found.file_is_there:
-            self._switch = "kill_switch_file"
-        elif found.row == "stop":
-            self._switch = "kill_switch_row"
-        elif before != "kill_switch_signal" or rewritten:
-            self._switch = None
-            if found.row == "run" and rewritten:
-                self._breaker = self._breaker.resumed()
-        if self._switch != before:
-            log.warning("kill_switch", state=self._switch or "lifted")
+            self._set = "kill_switch_file"
+        else:
+            self._set = "kill_switch_row" if found.row == "stop" else None
+        if found.row == "run" and rewritten:
+            self._signalled = False
+            self._breaker = self._breaker.resumed()
+        if self._switch() != before:
+            log.warning("kill_switch", state=self._switch() or "lifted")
 
     def ended(self, outcome: OutcomeSeen) -> None:
         """Take in how an attempt or a decision ended."""

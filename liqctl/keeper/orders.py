@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from liqctl.core.events import ExclusionsSeen, Ordered
 from liqctl.core.record import Exclusion, QueueRow
@@ -68,7 +69,19 @@ class Orders:
         for row in rows:
             if row.order is not None:
                 self._mailbox.put(Ordered(position=row.position, order=row.order))
-        self._mailbox.put(ExclusionsSeen(exclusions=tuple(exclusions)))
+        ahead_ms = self._context.steady.ms() - now_ms
+        kept = tuple(_in_steady_time(exclusion, ahead_ms) for exclusion in exclusions)
+        self._mailbox.put(ExclusionsSeen(exclusions=kept))
+
+
+def _in_steady_time(exclusion: Exclusion, ahead_ms: int) -> Exclusion:
+    """Return an exclusion that ends as soon as it was written to, whatever steps our clock made.
+
+    Whole seconds, so that the moments of two looks make no difference.
+    """
+    if exclusion.until_ms is None:
+        return exclusion
+    return replace(exclusion, until_ms=exclusion.until_ms + round(ahead_ms / 1_000) * 1_000)
 
 
 def _look(

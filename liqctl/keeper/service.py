@@ -175,10 +175,14 @@ class Keeper:
             log.info("recovered", attempts=taken)
         await self.orders.take()
         await self.feeds.load()
+        # A node may have taken its time: what people have set aside meanwhile is not begun.
+        await self.orders.take()
         self.absorb()
         self.started_slot = self.engine.slot
         known = {market.symbol for market, _ in self.engine.markets()}
-        for symbol in sorted(self._limits.market_prices.keys() - known):
+        limits = self._limits
+        named = limits.market_prices.keys() | limits.markets_allowed | limits.markets_denied
+        for symbol in sorted(named - known):
             log.warning("market_unknown", symbol=symbol, venue=self._context.venue.id)
 
     async def run(self, stop: asyncio.Event) -> None:

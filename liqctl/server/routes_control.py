@@ -39,7 +39,7 @@ async def stop(request: Request, clock: Timed) -> Response:
     openapi_extra=TOKEN,
 )
 async def resume(request: Request, clock: Timed) -> Response:
-    """Let the keepers sign again; a stop file or a signal at a keeper still holds it."""
+    """Let the keepers sign again, also after a signal; a stop file still holds its keeper."""
     return await _switch(request, clock.unix_ms(), stop=False)
 
 

@@ -1,11 +1,11 @@
 """Checkers of decisions: nothing is signed on accounts or prices that do not bear it."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import ClassVar
 
 from liqctl.core.status import state_name
 from liqctl.sim.checkers import Checker, Found
-from liqctl.sim.evidence import Decided, Evidence
+from liqctl.sim.evidence import Books, Decided, Evidence
 
 STATUS = state_name("reference")
 
@@ -66,16 +66,20 @@ class Coverage:
     def check(self, evidence: Evidence) -> Iterator[Found]:
         """Yield databases whose keeper holds another number of positions than the cluster."""
         for books in evidence.books:
-            status = books.states.get(STATUS)
-            if not evidence.positions or status is None:
-                continue
-            known = status[0]["coverage"]["positions"]
-            if known not in evidence.positions:
-                counts = " or ".join(str(count) for count in sorted(evidence.positions))
-                yield Found(
-                    text=f"the keeper knows {known} positions, the cluster has {counts}",
-                    at_s=evidence.end_s,
-                )
+            why = uncovered(books, evidence.positions)
+            if why is not None:
+                yield Found(text=why, at_s=evidence.end_s)
+
+
+def uncovered(books: Books, positions: Collection[int]) -> str | None:
+    """Return how the positions that a keeper knows differ from those that there are, or None."""
+    if not positions or STATUS not in books.states:
+        return None
+    known = books.states[STATUS][0]["coverage"]["positions"]
+    if known in positions:
+        return None
+    counts = " or ".join(str(count) for count in sorted(positions))
+    return f"the keeper knows {known} positions, the cluster has {counts}"
 
 
 def _found(decided: Decided, text: str) -> Found:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from liqctl.sim.checkers import Violation, judge
+from liqctl.sim.checks_decision import uncovered
 from liqctl.sim.checks_progress import BROKEN, ENDED, KILLED, standing
 from liqctl.sim.evidence import Decided, Ending, Evidence
 from liqctl.sim.journal import Move
@@ -160,10 +161,12 @@ class Play:
 
     def _looking(self) -> bool:
         """Return whether every database shows that all positions were checked a short while ago."""
-        now_ms = self.stage.clock.unix_ms()
+        now_ms, positions = self.stage.clock.unix_ms(), self.stage.bench.positions()
         for books in self.stage.books:
             books.read()
             if standing(books, now_ms, self.swarm.check_interval_ms) is not None:
+                return False
+            if uncovered(books, positions) is not None:
                 return False
         return True
 

@@ -194,3 +194,17 @@ class Tree:
         """Return the height of the last block that may carry this hash, None for a foreign one."""
         origin = self._of_hash.get(blockhash)
         return None if origin is None else origin.last_valid_block_height + 1
+
+    def ruled_out_at(self, blockhash: Hash, root: ForkBlock) -> int | None:
+        """Return the finalized height from which on no block can carry this hash; None if foreign.
+
+        Where the block of the hash was left behind on a fork, the first finalized block of its
+        slot or a later one rules it out.
+        """
+        origin = self._of_hash.get(blockhash)
+        if origin is None or root.slot < origin.slot or root.has(origin):
+            return self.last_height(blockhash)
+        block = root
+        while block.parent is not None and block.parent.slot >= origin.slot:
+            block = block.parent
+        return block.height

@@ -82,11 +82,11 @@ class Bench:
         )
 
     def last_heights(self, raws: Mapping[str, bytes]) -> dict[str, int]:
-        """Return for each transaction the height of the last block that may carry it."""
+        """Return for each transaction the finalized height from which on no block can carry it."""
         found: dict[str, int] = {}
         for signature, raw in raws.items():
             blockhash = VersionedTransaction.from_bytes(raw).message.recent_blockhash
-            height = self._cluster.tree.last_height(blockhash)
+            height = self._cluster.tree.ruled_out_at(blockhash, self._cluster.root)
             if height is not None:
                 found[signature] = height
         return found

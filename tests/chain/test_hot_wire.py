@@ -71,6 +71,40 @@ async def test_one_connection_is_kept_for_the_next_request():
         hot.close()
 
 
+async def test_a_connection_that_has_rested_for_long_is_not_used_again(monkeypatch):
+    monkeypatch.setattr("liqctl.chain.hot_wire.IDLE_S_MAX", -1.0)
+    async with node(answer(OK), answer(b"second")) as script:
+        hot = wire(script)
+
+        await hot.post(b"a")
+        await hot.post(b"b")
+
+        assert script.connections == 2
+        hot.close()
+
+
+async def test_a_name_and_password_in_the_url_are_sent_with_every_call():
+    seen: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        seen.append(head)
+        body = b'{"jsonrpc":"2.0","id":1,"result":7}'
+        writer.write(answer(body, b"connection: close"))
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        async with HttpRpc(
+            f"http://me:secret@127.0.0.1:{port}", SystemClock(), SystemRng(1)
+        ) as rpc:
+            await rpc.call("getSlot", [])
+
+    assert b"authorization: basic bwu6c2vjcmv0" in seen[0].lower()
+
+
 @pytest.mark.parametrize(
     "reply",
     [
@@ -128,7 +162,7 @@ async def test_a_connection_that_the_node_closed_meanwhile_is_not_used():
         hot = wire(script)
         await hot.post(b"a")
         script.answers = [answer(b"fresh")]
-        reader, writer = hot._idle[0]
+        reader, writer, _ = hot._idle[0]
         reader.feed_eof()
 
         assert (await hot.post(b"b")).body == b"fresh"

@@ -87,3 +87,17 @@ def test_plain_text_to_another_host_must_be_allowed(host):
         checked_websocket_url(f"ws://{host}/", allow_plain=False)
     assert checked_rpc_url(f"http://{host}/", allow_plain=True)
     assert checked_rpc_url(f"https://{host}/", allow_plain=False)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://rpc.exämple/",
+        "https://rpc.example/ä",
+        "https://a..example/",
+        f"https://{'a' * 64}.example",
+    ],
+)
+def test_a_url_that_cannot_be_sent_as_it_is_says_how_to_write_it(url):
+    with pytest.raises(SettingsError, match="by its letters of ASCII"):
+        checked_rpc_url(url, allow_plain=False)

@@ -119,6 +119,35 @@ def test_the_first_signal_ends_it_in_order(desk, number):
     assert '"event": "stopped"' in log_of(desk)
 
 
+def catches(pid: int, number: int) -> bool:
+    """Return whether the process has a handler for the signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> number - 1 & 1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="/proc is of Linux")
+def test_the_kill_switch_by_signal_is_heeded_before_the_node_has_answered(desk):
+    os.kill(desk.chain.child.pid, signal.SIGSTOP)
+    try:
+        with (desk.place / "log").open("w") as log:
+            keeper = desk.start("watch", *desk.signing, "-v", stderr=log)
+        deadline = time.monotonic() + 20
+        while not catches(keeper.pid, signal.SIGUSR1):
+            assert keeper.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        keeper.send_signal(signal.SIGUSR1)
+    finally:
+        os.kill(desk.chain.child.pid, signal.SIGCONT)
+    with keeper:
+        wait_for(desk.place / "log", '"source": "signal"')
+        keeper.terminate()
+        keeper.communicate(timeout=10)
+
+    assert keeper.returncode == 0
+
+
 def test_a_second_signal_ends_it_at_once_and_its_heir_settles_what_was_in_the_air(tmp_path):
     with chain() as own:
         desk = Desk(place=tmp_path, chain=own)

@@ -1,14 +1,25 @@
 """What people set aside is left alone by a running keeper, by its heir, and for as long as told."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 
+from liqctl.chain.client import Chain
+from liqctl.core.breaker import BreakerRules
+from liqctl.core.events import ExclusionsSeen
 from liqctl.core.record import Exclusion, QueueOrder
+from liqctl.keeper.context import Context
+from liqctl.keeper.holds import Holds
+from liqctl.keeper.mailbox import Mailbox
+from liqctl.keeper.orders import Orders
 from liqctl.keeper.service import Keeper
-from liqctl.ports import Store, SystemClock
+from liqctl.keeper.storage import StoreThread
+from liqctl.ports import Store, SystemClock, SystemRng
 from liqctl.store.open import open_store
+from liqctl.testing import FakeRpc, MemoryStore
+from liqctl.venues.registry import open_venue
 from tests.keeper.stage import Stage
 from tests.keeper.test_service import QUICK, running, until
 
@@ -63,6 +74,19 @@ async def test_an_excluded_position_is_left_alone_until_it_is_taken_back(stage, 
         await until(lambda: first in liquidated(stage))
 
 
+async def test_what_is_excluded_while_a_keeper_reads_its_first_accounts_is_not_begun(stage, person):
+    first, *_ = await queued(stage)
+    keeper = stage.keeper(**QUICK)
+
+    def slow(_params: list[object]) -> None:
+        person.exclude(exclusion(first))
+
+    stage.rpc.faults["getProgramAccounts"] = slow
+    await keeper.start()
+
+    assert is_excluded(keeper, first)
+
+
 async def test_a_running_keeper_takes_in_an_exclusion_within_a_second(stage, person):
     first, *_ = await queued(stage)
     person.exclude(exclusion(first))
@@ -107,3 +131,37 @@ async def test_a_keeper_killed_as_it_takes_a_drop_leaves_the_drop_behind(stage, 
         assert is_excluded(heir, first)
 
     assert first not in liquidated(stage)
+
+
+class SteppedClock(SystemClock):
+    ahead_ms = 0
+
+    def unix_ms(self) -> int:
+        return super().unix_ms() + self.ahead_ms
+
+
+@pytest.mark.parametrize("ahead_ms", [3_600_000, -3_600_000])
+async def test_an_exclusion_lasts_as_long_as_told_although_the_clock_was_off_at_the_start(ahead_ms):
+    clock = SteppedClock()
+    clock.ahead_ms = ahead_ms
+    store = MemoryStore()
+    context = Context(
+        venue=open_venue("reference", None),
+        chain=Chain(FakeRpc()),
+        store=StoreThread(store),
+        clock=clock,
+        rng=SystemRng(1),
+        owner="me",
+    )
+    clock.ahead_ms = 0
+    store.exclude(exclusion("p", lasts_ms=1_800_000))
+    mailbox = Mailbox()
+    await Orders(context, Holds(context, BreakerRules(), None), mailbox, Counter()).take()
+
+    (seen,) = mailbox.drain()
+    assert isinstance(seen, ExclusionsSeen)
+    (kept,) = seen.exclusions
+    now_ms = context.steady.ms()
+    assert kept.holds(now_ms + 1_795_000)
+    assert not kept.holds(now_ms + 1_805_000)
+    await context.store.close()

@@ -95,6 +95,40 @@ async def test_a_resume_written_before_the_signal_and_read_after_it_does_not_lif
     assert holds.reason() is None
 
 
+async def test_a_file_that_comes_and_goes_does_not_lift_what_a_signal_has_set(context, tmp_path):
+    file = tmp_path / "STOP"
+    holds = Holds(context, RULES, file)
+    await holds.look()
+    holds.pull()
+    file.touch()
+    await holds.look()
+    assert holds.reason() == "kill_switch_file"
+
+    file.unlink()
+    await holds.look()
+    assert holds.reason() == "kill_switch_signal"
+
+    write_switch(context.store.store, 2, stop=False)
+    await holds.look()
+    assert holds.reason() is None
+
+
+async def test_a_resume_counts_although_the_file_is_still_there(context, tmp_path):
+    file = tmp_path / "STOP"
+    holds = Holds(context, RULES, file)
+    await holds.look()
+    holds.ended(failed(Cause.BUG))
+    file.touch()
+    await holds.look()
+    write_switch(context.store.store, 2, stop=False)
+    await holds.look()
+    assert holds.reason() == "kill_switch_file"
+
+    file.unlink()
+    await holds.look()
+    assert holds.reason() is None
+
+
 async def test_what_was_read_before_the_signal_does_not_make_an_earlier_resume_lift_it(context):
     store = context.store.store
     holds = Holds(context, RULES, None)

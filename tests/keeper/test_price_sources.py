@@ -239,10 +239,14 @@ async def test_what_the_service_sees_coming_is_read_before_any_notice(desk):
 
 async def test_a_market_that_nobody_knows_is_told_at_the_start(desk):
     with capture_logs() as logs:
-        await desk.keeper(BOTH, market_prices={"SOL": BOTH, "SOLL": BOTH})
+        await desk.keeper(
+            BOTH,
+            market_prices={"SOL": BOTH, "SOLL": BOTH},
+            markets_denied=frozenset({"sol", "BTC"}),
+        )
 
     unknown = [each["symbol"] for each in logs if each["event"] == "market_unknown"]
-    assert unknown == ["SOLL"]
+    assert unknown == ["SOLL", "sol"]
 
 
 async def test_terms_of_one_market_bind_no_other(desk):

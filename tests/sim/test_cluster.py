@@ -97,6 +97,26 @@ def test_a_block_cannot_carry_its_own_hash_or_one_of_another_fork():
     assert cluster.land(transfer_of(1, aside), block) == Dropped(failure="BlockhashNotFound")
 
 
+def test_a_hash_that_a_fork_left_behind_is_ruled_out_by_the_first_final_block_of_its_slot():
+    cluster = new_cluster()
+    run(cluster, 2)
+    aside = cluster.aside(cluster.tip.back(1), [])
+    at_first = cluster.tree.ruled_out_at(aside.blockhash, cluster.root)
+    run(cluster, 60)
+
+    ruled_out = cluster.tree.ruled_out_at(aside.blockhash, cluster.root)
+    assert at_first == aside.last_valid_block_height + 1
+    assert ruled_out is not None
+    first = next(
+        block for block in cluster.root.since(cluster.tree.genesis) if block.slot >= aside.slot
+    )
+    assert ruled_out == first.height < at_first
+    kept = cluster.root.back(3)
+    assert (
+        cluster.tree.ruled_out_at(kept.blockhash, cluster.root) == kept.last_valid_block_height + 1
+    )
+
+
 def test_a_transaction_is_once_on_a_line_however_often_it_is_sent():
     cluster = new_cluster()
     run(cluster, 2)

@@ -16,7 +16,7 @@ const ASKED = {
   resume: {
     path: "/control/resume",
     title: "Resume signing?",
-    text: "Keepers on this database sign and send again. A stop file or a signal at a keeper still holds it.",
+    text: "Keepers on this database sign and send again, also after a signal. A stop file still holds its keeper.",
     done: "resume is set; keepers obey within a second or two.",
   },
 };
