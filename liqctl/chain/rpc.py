@@ -325,7 +325,7 @@ def quiet_transport_loggers() -> None:
 
 
 def _hot_wire(url: str, limits: RpcLimits) -> HotWire | None:
-    """Return the short way to the node, or None where a proxy stands between or a name is asked for."""
+    """Return the short way to the node, or None behind a proxy or where the URL has a name."""
     if (getproxies() and not is_loopback(url)) or urlsplit(url).username is not None:
         return None
     bytes_max = min(HOT_BYTES_MAX, limits.response_bytes_max)

@@ -9,6 +9,8 @@ from liqctl.errors import SettingsError
 _SOCKET_SCHEMES = {"http": "ws", "https": "wss"}
 _PLAIN_SCHEMES = frozenset({"http", "ws"})
 _SECRET_LENGTH_MIN = 4
+# Of a part of a name (RFC 1035).
+_LABEL_LENGTH_MAX = 63
 
 
 def websocket_url(url: str) -> str:
@@ -115,19 +117,18 @@ def _split(url: str, schemes: tuple[str, ...]) -> SplitResult:
         host, _ = parts.hostname, parts.port
     except ValueError as error:
         raise SettingsError(f"the URL cannot be read; {expected}") from error
-    if not url.isascii() or any(len(label) > 63 or not label for label in _labels(host)):
-        raise SettingsError(
-            f"the host or path of {redacted(url)} cannot be sent as it is; write the host by its "
-            "letters of ASCII (xn--…), other characters as %XX, and no part of it empty"
-        )
     if parts.scheme not in schemes or not host:
         shown = redacted(url)
         found = (
             f"{url.strip()!r} is no URL" if shown == "…" and len(url) <= 16 else f"found {shown}"
         )
         raise SettingsError(f"{found}; {expected}")
+    labels = host.removesuffix(".").split(".")
+    if not url.strip().isascii() or not all(
+        0 < len(label) <= _LABEL_LENGTH_MAX for label in labels
+    ):
+        raise SettingsError(
+            f"{redacted(url)} cannot be sent as it is; write the host in ASCII (xn--…), each of its "
+            f"parts with 1 to {_LABEL_LENGTH_MAX} characters, and what else is not ASCII as %XX"
+        )
     return parts
-
-
-def _labels(host: str | None) -> list[str]:
-    return (host or "none").removesuffix(".").split(".")

@@ -99,5 +99,5 @@ def test_plain_text_to_another_host_must_be_allowed(host):
     ],
 )
 def test_a_url_that_cannot_be_sent_as_it_is_says_how_to_write_it(url):
-    with pytest.raises(SettingsError, match="by its letters of ASCII"):
+    with pytest.raises(SettingsError, match="cannot be sent as it is; write the host in ASCII"):
         checked_rpc_url(url, allow_plain=False)

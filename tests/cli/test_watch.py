@@ -128,19 +128,17 @@ def catches(pid: int, number: int) -> bool:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="/proc is of Linux")
 def test_the_kill_switch_by_signal_is_heeded_before_the_node_has_answered(desk):
+    log = (desk.place / "log").open("w")
     os.kill(desk.chain.child.pid, signal.SIGSTOP)
-    try:
-        with (desk.place / "log").open("w") as log:
-            keeper = desk.start("watch", *desk.signing, "-v", stderr=log)
-        deadline = time.monotonic() + 20
-        while not catches(keeper.pid, signal.SIGUSR1):
-            assert keeper.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        keeper.send_signal(signal.SIGUSR1)
-    finally:
-        os.kill(desk.chain.child.pid, signal.SIGCONT)
-    with keeper:
+    with log, desk.start("watch", *desk.signing, "-v", stderr=log) as keeper:
+        try:
+            deadline = time.monotonic() + 20
+            while not catches(keeper.pid, signal.SIGUSR1):
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            keeper.send_signal(signal.SIGUSR1)
+        finally:
+            os.kill(desk.chain.child.pid, signal.SIGCONT)
         wait_for(desk.place / "log", '"source": "signal"')
         keeper.terminate()
         keeper.communicate(timeout=10)
