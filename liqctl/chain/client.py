@@ -46,6 +46,7 @@ from liqctl.chain.wire import (
     status_of,
 )
 from liqctl.core.account import Account
+from liqctl.core.cluster_time import SLOTS_AHEAD_MAX
 from liqctl.errors import RpcMalformed
 from liqctl.ports import Rpc
 
@@ -200,6 +201,7 @@ class Chain:
                 method, params, InContext[list[StatusForm | None]], None
             )
             _check_length(method, len(answer.value), len(batch))
+            _check_reached(answer.value, answer.context.slot)
             found.extend(None if form is None else status_of(form) for form in answer.value)
             slots.append(answer.context.slot)
         return Statuses(context_slot=min(slots, default=0), statuses=tuple(found))
@@ -363,6 +365,13 @@ def _check_slot(method: str, slot: int, min_context_slot: int | None) -> None:
         raise RpcMalformed(
             f"the node answered {method} at slot {slot}, slot {min_context_slot} or later was asked"
         )
+
+
+def _check_reached(statuses: list[StatusForm | None], slot: int) -> None:
+    """Refuse a transaction far ahead of the bank: nothing newer than it would ever be seen."""
+    newest = max((form.slot for form in statuses if form is not None), default=0)
+    if newest > slot + SLOTS_AHEAD_MAX:
+        raise RpcMalformed(f"the node sent a status of slot {newest} at slot {slot}")
 
 
 def _check_length(method: str, found: int, expected: int) -> None:

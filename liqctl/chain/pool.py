@@ -14,6 +14,7 @@ from liqctl.chain.base58 import is_address
 from liqctl.chain.lies import entries_in, level_of, slot_in
 from liqctl.chain.member import SNAPSHOT, Endpoint, Member, Passed, PoolLimits, kind_of
 from liqctl.chain.send_answer import SendKind, classify_send_error
+from liqctl.core.cluster_time import ClusterTime, Reading
 from liqctl.errors import (
     LiqctlError,
     RpcError,
@@ -28,7 +29,7 @@ __all__ = ["Pool", "PoolLimits", "Single"]
 log = structlog.get_logger(__name__)
 SEND = "sendTransaction"
 _WRITTEN_ONCE = frozenset({"requestAirdrop"})
-_NS_PER_S = 1_000_000_000
+_NS_PER_S, _NS_PER_MS = 1_000_000_000, 1_000_000
 _BACKOFF_S = 0.1
 _BACKOFF_S_MAX = 2.0
 _UNCHECKED = "has not shown yet which cluster it belongs to"
@@ -94,6 +95,7 @@ class Pool:
         self._sending = tuple(dict.fromkeys(members[id(one)] for one in sending or reading))
         self._genesis: str | None = None
         self._snapshots = 0
+        self._time = ClusterTime()
         self._trailing: dict[asyncio.Task[object], None] = {}
         self._comparing: asyncio.Task[None] | None = None
 
@@ -181,10 +183,19 @@ class Pool:
             raise RpcUnreachable(text) from error
 
     async def ask(self, member: Member, method: str, params: Sequence[object]) -> object:
-        """Return the answer of one member and note its slot; errors as those of Member.ask."""
+        """Return the answer of one member and note its slot; errors as those of Member.ask.
+
+        A slot that the cluster cannot have come to is a lie: nothing newer would ever be seen.
+        """
         result = await member.ask(method, params)
         slot = slot_in(method, result)
-        if slot is not None and level_of(params) == Commitment.CONFIRMED:
+        if slot is None:
+            return result
+        now_ms = self._clock.monotonic_ns() // _NS_PER_MS
+        self._time = self._time.after(Reading(slot=slot, unix_s=0, at_ms=now_ms))
+        if not self._time.reaches(slot, now_ms):
+            raise member.caught(method, f"slot {slot}, others showed slot {self._time.slot}")
+        if level_of(params) == Commitment.CONFIRMED:
             member.judge(slot, self._reference(member, slot))
         return result
 

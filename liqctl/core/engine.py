@@ -50,8 +50,9 @@ OWN_FAULTS = frozenset(
 class Engine(Known):
     """Takes in what is seen, keeps the queue in step with it, hands out decisions.
 
-    Values are never applied backwards: an older slot loses. Each `apply` returns what others
-    need to know; `next` puts the most urgent candidate in flight.
+    Values are never applied backwards: an older slot loses, and one that the cluster cannot have
+    come to is asked for again. Each `apply` returns what others need to know; `next` puts the most
+    urgent candidate in flight.
     """
 
     def __init__(
@@ -151,9 +152,13 @@ class Engine(Known):
         notices: list[Notice] = []
         positions: set[str] = set()
         markets: set[str] = set()
+        doubted: set[str] = set()
         for seen in event.seen:
             known = self.view.get(seen.address)
-            if known is not None and known.slot > seen.slot:
+            if not self._time.reaches(seen.slot, now_ms):
+                doubted.add(seen.address)
+                continue
+            if known and known.slot > seen.slot and self._time.reaches(known.slot, now_ms):
                 continue
             self.view[seen.address] = seen
             if self._unchanged(known, seen):
@@ -165,8 +170,8 @@ class Engine(Known):
             notices += self._place(seen, known, positions, markets)
         notices += self._evaluate_markets(markets, now_ms, event.received_ns)
         notices += self._evaluate(positions, now_ms, event.received_ns)
-        wanted = self._missing(positions, markets)
-        return [*notices, Wanted(addresses=wanted)] if wanted else notices
+        wanted = sorted(doubted.union(self._missing(positions, markets)))
+        return [*notices, Wanted(addresses=tuple(wanted))] if wanted else notices
 
     def _place(
         self, seen: Seen, known: Seen | None, positions: set[str], markets: set[str]

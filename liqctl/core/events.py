@@ -168,7 +168,10 @@ class FundMoved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Addresses to read: not seen yet, missing from a snapshot, or about to turn by a newer price."""
+    """Addresses to read, and why is one of these.
+
+    Not seen yet, seen at no possible slot, missing from a snapshot, about to turn by a newer price.
+    """
 
     addresses: tuple[str, ...]
 

@@ -87,12 +87,13 @@ class Feeds:
         self._call.set()
 
     async def load(self) -> None:
-        """Read every position, market and price of the venue once.
+        """Read every position, market and price of the venue once, the cluster's time before them.
 
         Raises:
             RpcError: the node did not answer; nothing is known.
         """
         venue, chain = self._context.venue, self._context.chain
+        await self.read(())
         found: list[Account] = []
         refused: list[RefusedEntry] = []
         slot = 0
@@ -127,6 +128,7 @@ class Feeds:
             RpcError: the node did not answer.
         """
         venue = self._context.venue
+        await self.read(())
         discriminator = venue.discriminators()["market"]
         snapshot = await self._context.chain.program_accounts(venue.program_id, discriminator)
         seen = [decode(venue, each.address, each, each.slot) for each in snapshot.accounts]

@@ -44,6 +44,14 @@ def _backwards(result: Any, rng: Dice) -> Any:  # noqa: ANN401
     return {**result, "context": {**result["context"], "slot": slot}}
 
 
+def ahead(result: Any, rng: Dice) -> Any:  # noqa: ANN401
+    """Return a result from a slot that the cluster cannot have come to, None where it tells none."""
+    if not isinstance(result, dict):
+        return None
+    slot = result["context"]["slot"] + 10 ** rng.whole(4, 18)
+    return {**result, "context": {**result["context"], "slot": slot}}
+
+
 def _null_status(result: Any, _rng: Dice) -> Any:  # noqa: ANN401
     if not any(result["value"]):
         return None
@@ -73,16 +81,22 @@ _LIES: Mapping[str, Mapping[str, Callable[[Any, Dice], Any]]] = {
     "getSignatureStatuses": {
         "lie_short_array": _short_array,
         "lie_context_backwards": _backwards,
+        "lie_context_ahead": ahead,
         "lie_null_status": _null_status,
     },
     "getMultipleAccounts": {
         "lie_short_array": _short_array,
         "lie_context_backwards": _backwards,
+        "lie_context_ahead": ahead,
     },
     "getLatestBlockhash": {
         "lie_small_height": _small_height,
         "lie_context_backwards": _backwards,
+        "lie_context_ahead": ahead,
     },
     "getRecentPrioritizationFees": {"lie_absurd_fees": _absurd_fees},
-    "getProgramAccounts": {"lie_truncated_list": _truncated_list},
+    "getProgramAccounts": {
+        "lie_truncated_list": _truncated_list,
+        "lie_context_ahead": ahead,
+    },
 }

@@ -3,10 +3,13 @@
 from collections.abc import Callable
 from typing import Protocol
 
+import msgspec
+
 from liqctl.sim.cluster import Cluster
+from liqctl.sim.lies import ahead
 from liqctl.sim.swarm import Dice
 
-_KINDS = ("ws_garbage", "ws_duplicate", "ws_reordered", "ws_lost")
+_KINDS = ("ws_garbage", "ws_duplicate", "ws_reordered", "ws_lost", "ws_ahead")
 _NOTIFICATION = b'"method"'
 
 
@@ -55,8 +58,21 @@ class Push:
                 return
             case "ws_lost":
                 pass
+            case "ws_ahead":
+                self._send(_ahead(message, self._rng))
             case _:
                 self._send(message)
         held, self._held = self._held, None
         if held is not None:
             self._send(held)
+
+
+def _ahead(message: bytes, rng: Dice) -> bytes:
+    """Return a notice with a slot that the cluster cannot have come to, where it tells one."""
+    told = msgspec.json.decode(message)
+    match told:
+        case {"params": {"result": {"context": _}}}:
+            params = {**told["params"], "result": ahead(told["params"]["result"], rng)}
+            return msgspec.json.encode({**told, "params": params})
+        case _:
+            return message

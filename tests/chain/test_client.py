@@ -237,6 +237,7 @@ async def test_statuses_are_asked_256_at_a_time():
         [{"slot": 5, "err": None, "confirmationStatus": "certain"}],
         [{"slot": 5, "err": 7, "confirmationStatus": "finalized"}],
         [{"err": None, "confirmationStatus": "finalized"}],
+        [{"slot": 2**62, "err": None, "confirmationStatus": "finalized"}],
         None,
     ],
 )

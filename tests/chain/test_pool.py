@@ -231,6 +231,45 @@ SENT = [base64.b64encode(RAW).decode(), {"encoding": "base64"}]
 SIGNATURE = encode(RAW[1:65])
 
 
+def told(slot: int) -> Answer:
+    return {"context": {"slot": slot}, "value": slot}
+
+
+def test_a_slot_that_the_cluster_cannot_have_come_to_is_a_lie():
+    first, second = end("a", told(100), told(2**62)), end("b", told(101))
+
+    async def work(pool: Pool) -> None:
+        assert [await read(pool) for _ in range(2)] == [told(100), told(101)]
+        assert pool.counts()["https://a/…"]["lies"] == 1
+
+    with capture_logs() as logs:
+        virtually(work, [first, second])
+
+    assert logs[0]["reason"] == f"slot {2**62}, others showed slot 100"
+
+
+def test_an_only_endpoint_is_believed_when_another_answer_follows_from_the_leap():
+    only = end("a", told(100), told(5_000_000), told(5_000_003))
+
+    async def work(pool: Pool) -> None:
+        assert await read(pool) == told(100)
+        assert "others showed slot 100" in str(await failing(read(pool)))
+        await asyncio.sleep(LIMITS.pause_s)
+        assert await read(pool) == told(5_000_003)
+
+    virtually(work, [only])
+
+
+def test_an_absurd_first_slot_makes_no_other_answer_a_lie():
+    answers = [told(2**62), told(100), told(101), told(2**62)]
+
+    async def work(pool: Pool) -> None:
+        assert [await read(pool) for _ in range(3)] == answers[:3]
+        assert "others showed slot 101" in str(await failing(read(pool)))
+
+    virtually(work, [end("a", *answers)])
+
+
 @pytest.mark.parametrize(
     ("method", "params", "answer", "lie"),
     [

@@ -153,6 +153,40 @@ def test_a_price_is_never_applied_backwards():
     assert one.next(0) is None
 
 
+def test_a_slot_that_the_cluster_cannot_have_come_to_is_asked_for_again():
+    one = engine(position("a", 90))
+
+    assert one.apply(seen(2**62, p=price(10), a=position("a", 1)), 400) == [
+        Wanted(addresses=("a", "p"))
+    ]
+    one.apply(seen(2, p=price(80)), 800)
+
+    assert taken(one.next(800)) == "a"
+
+
+def test_an_absurd_slot_from_before_the_first_clock_gives_way():
+    one = Engine(Threshold(), PlainBook(), Queue())
+    one.apply(seen(2**62, m=MARKET, p=price(95), a=position("a", 90)), 0)
+    one.apply(ClockSeen(slot=5, unix_timestamp=1_000), 0)
+
+    one.apply(seen(6, m=MARKET, p=price(80), a=position("a", 90)), 400)
+
+    assert one.view["a"].slot == 6
+    assert taken(one.next(400)) == "a"
+
+
+def test_after_this_host_slept_the_accounts_of_the_leap_are_read_once_the_clock_is_believed():
+    one = engine(position("a", 90))
+    later = 10_000_000
+    one.apply(ClockSeen(slot=later, unix_timestamp=1_001), 400)
+    assert one.apply(seen(later, p=price(80)), 400) == [Wanted(addresses=("p",))]
+
+    one.apply(ClockSeen(slot=later + 1, unix_timestamp=1_001), 800)
+    one.apply(seen(later + 1, p=price(80)), 800)
+
+    assert taken(one.next(800)) == "a"
+
+
 def test_a_recovered_position_leaves_the_queue():
     one = engine(position("a", 90))
     one.apply(seen(2, p=price(80)), 0)

@@ -99,7 +99,7 @@ async def test_prices_have_what_was_published(stage, monkeypatch):
 async def test_a_position_without_a_verdict_says_why_and_has_no_figures(stage, monkeypatch):
     at = await hours(stage, monkeypatch)
     price = account_of(at.keeper, "SOL")
-    at.keeper.engine.view[price] = Seen(address=price, slot=10**6, value=Gone())
+    at.keeper.engine.view[price] = Seen(address=price, slot=1_000, value=Gone())
     await at.tick(45)
 
     rows = [row for row in at.rows().values() if row.symbol == "SOL"]
@@ -154,7 +154,7 @@ async def test_a_position_that_closed_goes_at_once(stage, monkeypatch):
     at = await hours(stage, monkeypatch)
     await at.tick(45)
     address = at.keeper.engine.addresses()[50]
-    event = AccountsSeen(seen=(Seen(address=address, slot=10**6, value=Gone()),))
+    event = AccountsSeen(seen=(Seen(address=address, slot=1_000, value=Gone()),))
     at.keeper.mailbox.put(event)
     at.mirror.note(event)
     at.keeper.absorb()
@@ -168,7 +168,7 @@ async def test_at_the_end_a_position_that_closed_just_before_goes_too(stage, mon
     at = await hours(stage, monkeypatch)
     await at.tick(45)
     address = at.keeper.engine.addresses()[50]
-    event = AccountsSeen(seen=(Seen(address=address, slot=10**6, value=Gone()),))
+    event = AccountsSeen(seen=(Seen(address=address, slot=1_000, value=Gone()),))
     at.keeper.mailbox.put(event)
     at.mirror.note(event)
     at.keeper.absorb()

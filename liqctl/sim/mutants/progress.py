@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from liqctl.chain import member, stream
 from liqctl.chain.notice import StreamUp
-from liqctl.core import breaker, engine, queue
+from liqctl.core import breaker, cluster_time, engine, queue
 from liqctl.core.account import Gone, Seen
 from liqctl.core.events import Coverage, SnapshotSeen
 from liqctl.core.queue import NEVER_MS
@@ -123,6 +123,10 @@ def _breaker_stays_open(patches: Patches) -> None:
     patches.set(breaker.Breaker, "holds", holds)
 
 
+def _any_slot(patches: Patches) -> None:
+    patches.set(cluster_time.ClusterTime, "reaches", lambda *_: True)
+
+
 PROGRESS: tuple[Mutant, ...] = (
     Mutant(
         name="M48",
@@ -198,5 +202,12 @@ PROGRESS: tuple[Mutant, ...] = (
         caught_by=("NOT_LIVE",),
         patch=_breaker_stays_open,
         swarm=world(market=MarketFaults(pauses=0.05)),
+    ),
+    Mutant(
+        name="X71",
+        text="a slot that the cluster cannot have come to is believed",
+        caught_by=("COVERAGE", "NOT_LIVE"),
+        patch=_any_slot,
+        swarm=world(node=NodeFaults(push=0.5)),
     ),
 )
