@@ -44,6 +44,7 @@ PARTS = {
     "canary": "rounds of the search for secrets through every artefact",
     "clients": "seconds of a keeper beside 5,000 WebSocket clients, a tenth of whom never read",
     "daemon": "seconds of the daemon on an embedded chain of 2,000 positions",
+    "age": "seconds in which a keeper meets the slots of a day, its memory at their start and end",
 }
 # Of a run's line; the others are told by the run itself.
 NO_FIGURES = {"type", "part", "examples", "bad_seeds", "codes", "survivors", "fault_edges"}

@@ -24,6 +24,7 @@ from liqctl.sim.mutants import MUTANTS
 from liqctl.sim.mutants.hunt import hunt
 from liqctl.sim.report import Run
 from liqctl.sim.seed import run_seed
+from tests.ageing import grow_old
 from tests.crash.contention import contend_on_postgres, contend_on_sqlite
 from tests.crash.io_errors import fail_everywhere
 from tests.crash.kill_loop import kill_again_and_again
@@ -149,6 +150,11 @@ def daemon(seconds: int) -> Batch:
     return Batch(cycles=seconds, violations=[] if done.returncode == 0 else [last], counts=counts)
 
 
+def aged(seconds: int) -> Batch:
+    found = grow_old(seconds)
+    return Batch(cycles=seconds, violations=found.violations, counts=found.counts)
+
+
 def crowd(seconds: int) -> Batch:
     from tests.server.crowd import measure
 
@@ -200,6 +206,7 @@ PARTS = {
     "canary": Part(target=3, share=2, batches=lambda _: iter([partial(canaries, 3)])),
     "clients": Part(target=600, share=35, batches=lambda _: iter([partial(crowd, 600)])),
     "daemon": Part(target=300, share=5, batches=lambda _: iter([partial(daemon, 300)])),
+    "age": Part(target=1_200, share=20, batches=lambda _: iter([partial(aged, 1_200)])),
 }
 
 
