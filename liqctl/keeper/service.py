@@ -306,10 +306,12 @@ class Keeper:
         for event in self.mailbox.drain():
             if isinstance(event, AccountsSeen):
                 self.mirror.note(event)
+            before = self.engine.positions
             notices = self.engine.apply(event, self._context.steady.ms())
             self.recorder.note(notices)
             self._spread(notices)
-            if isinstance(event, AccountsSeen) and event.received_ns:
+            if isinstance(event, AccountsSeen) and before:
+                # However a price came, it may turn a crowd; what a first reading finds had turned.
                 turned = sum(isinstance(notice, Queued) for notice in notices)
                 self.holds.turned(turned, self.engine.positions)
             if isinstance(event, CheckDue | SnapshotSeen):

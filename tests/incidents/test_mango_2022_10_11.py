@@ -17,8 +17,9 @@ from liqctl.core.breaker import BreakerRules
 from liqctl.core.events import PricesSeen
 from liqctl.core.guards import Limits
 from liqctl.core.price_terms import PriceTerms, SourceName
+from liqctl.keeper.service import Keeper
 from liqctl.oracle.hermes import decode_update
-from tests.incidents.replay import Published, Replay, dollars, work_off
+from tests.incidents.replay import Published, Replay, dollars, look, work_off
 from tests.keeper.stage import execute
 from tests.oracle.hermes_bodies import body, entry
 
@@ -36,18 +37,41 @@ def pumped(times: int) -> Published:
     return dollars(150 * times, 0.1 * times)
 
 
-async def test_a_tick_that_turns_most_positions_stops_all_decisions(stage):
-    rules = BreakerRules(crowd_min=1, share_permille_max=50)
-    keeper = stage.keeper(breaker=rules)
+CROWD = BreakerRules(crowd_min=1, share_permille_max=50)
+
+
+async def by_notice(stage: Replay, keeper: Keeper) -> None:
+    await stage.notice(keeper, "SOL")
+
+
+async def by_snapshot(stage: Replay, keeper: Keeper) -> None:
+    await keeper.feeds.load()
+    keeper.absorb()
+
+
+@pytest.mark.parametrize("come", [by_notice, look, by_snapshot])
+async def test_a_tick_that_turns_most_positions_stops_all_decisions(stage, come):
+    keeper = stage.keeper(breaker=CROWD)
     await keeper.start()
 
     stage.publish("SOL", pumped(24))
     stage.ticks(2)
-    await stage.notice(keeper, "SOL")
+    await come(stage, keeper)
     await work_off(keeper)
 
     assert keeper.holds.reason() == "breaker_crowd"
     assert stage.rpc.sent() == []
+
+
+async def test_what_the_first_reading_finds_liquidatable_is_no_turn(stage):
+    stage.publish("SOL", pumped(24))
+    stage.ticks(2)
+    keeper = stage.keeper(breaker=CROWD)
+
+    await keeper.start()
+
+    assert len(keeper.engine.queue) > 0
+    assert keeper.holds.reason() is None
 
 
 async def test_what_an_hour_like_that_costs_is_bounded_by_the_cap(stage):
