@@ -20,9 +20,10 @@ from solders.signature import Signature
 from liqctl.chain.base58 import is_address
 from liqctl.chain.inline_key import refuse_inline_key
 from liqctl.chain.text import one_line
-from liqctl.chain.wallet import Sealed, load_signer, no_core_dumps
+from liqctl.chain.wallet import Sealed, is_asked_for, load_signer, no_core_dumps
 from liqctl.errors import GuardError, SettingsError
 from liqctl.ports import Signer
+from liqctl.ports.interrupt import interruptible
 
 SCHEME = "exec:"
 LINE_BYTES_MAX = 4096
@@ -83,14 +84,19 @@ async def opened_signer(source: str, patience: Patience | None = None) -> AsyncI
         SettingsError: as `load_signer`; or the program does not start as it should.
     """
     text = source.strip()
+    if is_asked_for(text):
+        with interruptible():
+            signer = load_signer(text)
+        yield signer
+        return
     if not text.startswith(SCHEME):
         yield await asyncio.get_running_loop().run_in_executor(None, load_signer, text)
         return
-    signer = await ExternalSigner.start(text, patience or Patience())
+    program = await ExternalSigner.start(text, patience or Patience())
     try:
-        yield signer
+        yield program
     finally:
-        await signer.close()
+        await program.close()
 
 
 class ExternalSigner(Sealed):

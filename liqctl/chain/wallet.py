@@ -104,6 +104,12 @@ class WatchOnly:
         return f"WatchOnly({self._address})"
 
 
+def is_asked_for(source: str) -> bool:
+    """Whether a signing source is typed or piped in, and so may keep everything waiting."""
+    text = source.strip()
+    return text in {"-", "stdin:", "ASK"} or text.startswith("prompt:")
+
+
 def load_signer(
     source: str,
     *,

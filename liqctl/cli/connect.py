@@ -1,6 +1,5 @@
 """From settings to the objects that commands call: chain, venue, store, key, keeper."""
 
-import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -45,6 +44,7 @@ from liqctl.keeper.program_version import check_version
 from liqctl.keeper.service import Keeper, Streams, Tuning
 from liqctl.keeper.storage import StoreThread
 from liqctl.ports import Clock, Rng, Signer, Store, SystemClock, SystemRng, Venue
+from liqctl.ports.interrupt import interruptible
 from liqctl.venues.confirming import facts_for
 
 QUEUE_OF_ONE_PASS = 10_000_000
@@ -212,11 +212,8 @@ def confirm(session: Session, question: str) -> None:
     Raises:
         GuardError: the answer is no, or nobody can be asked.
     """
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
+    with interruptible():
         session.confirm(question)
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def dry_liquidator(settings: Settings) -> str | None:

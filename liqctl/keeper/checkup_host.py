@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from liqctl.chain.external_signer import SCHEME, SignerRefused, opened_signer
-from liqctl.chain.wallet import WatchOnly, load_signer
+from liqctl.chain.wallet import WatchOnly, is_asked_for, load_signer
 from liqctl.core.guards import (
     SETUP_ACCOUNTS_MAX,
     SIGNATURE_FEE_LAMPORTS,
@@ -34,7 +34,6 @@ FLEETING_FILE_SYSTEMS = frozenset({"tmpfs", "ramfs"})
 FULL = 2
 DATABASE_CHECKS = ("database_durability", "database_cluster", "live_attempts", "kill_switch")
 PLACE_CHECKS = ("disk_space", "database_place")
-_ASKED = ("prompt:", "stdin:")
 HARMLESS = b"\xffsolana offchain liqctl doctor"  # no transaction begins with this byte
 
 
@@ -44,7 +43,7 @@ def key_check(source: str) -> tuple[Check, str | None]:
     Nothing is asked of a person, and nothing of the secret is kept or told.
     """
     text = source.strip()
-    if text in {"-", "ASK"} or text.startswith(_ASKED):
+    if is_asked_for(text):
         hint = "it is asked for when `liqctl watch` starts"
         return doubtful("key", "not in a file, so it was not looked at", hint), None
     if text.startswith(SCHEME):

@@ -154,11 +154,15 @@ class Desk:
         """Start a command that goes on."""
         return Started(
             [str(PROGRAM), *map(str, arguments)],
-            stdin=subprocess.DEVNULL,
             cwd=self.place,
             env=environment_of(self.place),
             text=True,
-            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
+            **{
+                "stdin": subprocess.DEVNULL,
+                "stdout": subprocess.PIPE,
+                "stderr": subprocess.PIPE,
+                **options,
+            },
         )
 
 

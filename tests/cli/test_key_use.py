@@ -1,10 +1,18 @@
 """Which commands open the key, and that the key may live in another program."""
 
+import fcntl
 import json
+import os
+import pty
+import select
 import shlex
+import signal
 import sqlite3
+import struct
 import subprocess
 import sys
+import termios
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -161,6 +169,48 @@ def test_doctor_tries_an_external_signer(desk, how, state, said):
     (key,) = [one for one in done.json["checks"] if one["name"] == "key"]
     assert key["state"] == state
     assert said in key["found"]
+
+
+def wait_until_read(pipe: int) -> None:
+    """Return when somebody has read what was written."""
+    end = time.monotonic() + 15
+    while struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"0000"))[0]:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("command", ["watch", "scan --liquidate --yes"])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_wait_for_a_key_on_standard_input(desk, command, number, code):
+    reading, writing = os.pipe()
+    os.write(writing, b" ")
+    options = (*desk.chain.where, "-k", "stdin:")
+    with desk.start(*command.split(), *options, stdin=reading) as child:
+        wait_until_read(writing)
+        child.send_signal(number)
+        out, err = child.communicate(timeout=5)
+    os.close(reading)
+    os.close(writing)
+
+    assert (child.returncode, out, err) == (code, "", "")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_wait_for_a_seed_phrase(desk, number, code):
+    ours, theirs = pty.openpty()
+    streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs, "start_new_session": True}
+    options = (*desk.chain.where, "-k", "prompt:")
+    with desk.start("watch", *options, **streams) as child:
+        shown = b""
+        while b"seed phrase: " not in shown:
+            assert select.select([ours], [], [], 15)[0], shown
+            shown += os.read(ours, 4_096)
+        child.send_signal(number)
+        ended = child.wait(5)
+    os.close(ours)
+    os.close(theirs)
+
+    assert (ended, b"Traceback" in shown) == (code, False)
 
 
 def test_a_key_on_the_command_line_is_refused_and_not_repeated(tmp_path):
