@@ -14,6 +14,7 @@ from liqctl.chain.answers import Commitment
 from liqctl.chain.base58 import encode
 from liqctl.chain.notice import (
     FRAME,
+    ErrorForm,
     FrameForm,
     StreamDown,
     StreamItem,
@@ -31,13 +32,20 @@ log = structlog.get_logger(__name__)
 Sink = Callable[[StreamItem], None]
 _BACKOFF_S = 0.25
 _BACKOFF_S_MAX = 15.0
+_ASK_AGAIN_S = 1.0
+_ASK_AGAIN_S_MAX = 60.0
+_METHOD_NOT_FOUND = -32601
 _SILENCE_SLACK = 1.1
 _NS_PER_S = 1_000_000_000
 
 
 @dataclass(slots=True, kw_only=True)
 class StreamCounts:
-    """What a stream has met since its start."""
+    """What a stream has met since its start.
+
+    Of the refused subscriptions, those in `unsupported` were refused because the node does not
+    know the method.
+    """
 
     connections: int = 0
     drops: int = 0
@@ -45,6 +53,7 @@ class StreamCounts:
     malformed: int = 0
     unknown_subscriptions: int = 0
     refused_subscriptions: int = 0
+    unsupported: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +74,9 @@ class Subscriptions:
 
     Each connection goes to the next of the URLs, and after the last to the first again.
     The slot subscription is always among them: a node that sends nothing for `silence_s`, not
-    even a slot, is dropped. Prices use an instance of their own, so that a burst of positions
-    does not queue before them.
+    even a slot, is dropped. What a node refuses is asked for again after a pause that grows, or
+    only of the next connection if the node does not know the method; polling stands in. Prices
+    use an instance of their own, so that a burst of positions does not queue before them.
     """
 
     def __init__(
@@ -146,9 +156,13 @@ class Subscriptions:
         self.counts.connections += 1
         try:
             async with asyncio.TaskGroup() as group:
-                asking = group.create_task(self._subscribe(connection, socket), name="subscribe")
+                asking = (
+                    group.create_task(self._subscribe(connection, socket), name="subscribe"),
+                    group.create_task(self._ask_again(connection), name="ask again"),
+                )
                 reason_text = await connection.read(socket, sink)
-                asking.cancel()
+                for task in asking:
+                    task.cancel()
         finally:
             socket.transport.abort()
         return reason_text
@@ -185,6 +199,15 @@ class Subscriptions:
             connection.all_asked = True
             await self._changed.wait()
 
+    async def _ask_again(self, connection: "_Connection") -> None:
+        """Have what was refused asked for again, all of it at once, each time after a longer pause."""
+        for rounds in itertools.count():
+            await connection.refused.wait()
+            longest_s = min(_ASK_AGAIN_S * 2.0 ** min(rounds, 16), _ASK_AGAIN_S_MAX)
+            await self._clock.sleep(longest_s * (0.5 + self._rng.random() / 2))
+            connection.forget_refusals()
+            self._changed.set()
+
 
 class _Connection:
     """The state of one connection: what was asked, what was granted, and since when."""
@@ -200,12 +223,21 @@ class _Connection:
         self._asked: dict[int, tuple[Topic, int]] = {}
         self._sent: set[Topic] = set()
         self._granted: dict[int, Topic] = {}
+        self._refused: set[Topic] = set()
+        self._once_refused: set[Topic] = set()
+        self.refused = asyncio.Event()
         self.all_asked = False
         self.up = False
 
     def missing(self, topics: dict[Topic, None]) -> list[Topic]:
         """Return the topics that were not asked for yet."""
         return [topic for topic in topics if topic not in self._sent]
+
+    def forget_refusals(self) -> None:
+        """Count what was refused as not asked for yet."""
+        self.refused.clear()
+        self._sent -= self._refused
+        self._refused.clear()
 
     def request(self, topic: Topic) -> str:
         """Return the request for a topic, and remember that it was asked."""
@@ -288,19 +320,33 @@ class _Connection:
             raise RpcMalformed("the node answered what was not asked")
         topic, _ = self._asked[form.id]
         if form.error is not None:
-            self._counts.refused_subscriptions += 1
+            self._refuse(topic, form.error)
+        elif type(form.result) is int:
+            self._granted[form.result] = topic
+            if topic in self._once_refused:
+                self._once_refused.discard(topic)
+                self.up = False  # what changed meanwhile was not told: all is to be read again
+        else:
+            raise RpcMalformed("the node granted a subscription without a number")
+        del self._asked[form.id]
+
+    def _refuse(self, topic: Topic, error: ErrorForm) -> None:
+        """Note a refusal; the first of a topic is logged, the others are counted."""
+        self._counts.refused_subscriptions += 1
+        if error.code == _METHOD_NOT_FOUND:
+            self._counts.unsupported += 1
+        else:
+            self._refused.add(topic)
+            self.refused.set()
+        if topic not in self._once_refused:
+            self._once_refused.add(topic)
             log.warning(
                 "subscription_refused",
                 method=topic.method,
                 address=topic.address,
-                code=form.error.code,
-                reason=one_line(form.error.message),
+                code=error.code,
+                reason=one_line(error.message),
             )
-        elif type(form.result) is int:
-            self._granted[form.result] = topic
-        else:
-            raise RpcMalformed("the node granted a subscription without a number")
-        del self._asked[form.id]
 
 
 async def _frame(socket: ClientConnection) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
@@ -296,6 +297,72 @@ async def test_a_refused_subscription_is_counted_and_the_others_live():
 
     assert StreamUp() in found
     assert stream.counts.refused_subscriptions == 1
+
+
+async def refuse(socket: ServerConnection, code: int) -> Json:
+    """Refuse the next subscription and return its request."""
+    request: Json = json.loads(await socket.recv())
+    error = {"code": code, "message": "no"}
+    await socket.send(json.dumps({"jsonrpc": "2.0", "id": request["id"], "error": error}))
+    return request
+
+
+async def test_a_refused_subscription_is_asked_for_again_and_all_is_read_anew_when_granted():
+    async def behave(socket):
+        await grant(socket, 1)
+        await refuse(socket, -32005)
+        await refuse(socket, -32005)
+        request = json.loads(await socket.recv())
+        await socket.send(json.dumps({"id": request["id"], "result": FIRST_ID}))
+        value = {"pubkey": ADDRESSES[1], "account": account()}
+        await notify(socket, FIRST_ID, in_context(value, 71))
+        await forever(socket)
+
+    async with node(behave) as url:
+        stream = stream_to(url)
+        stream.watch_program(PROGRAM, b"\x01")
+        found = await items_until(stream, count_of(AccountNotice, 1))
+
+    assert [type(item) for item in found] == [StreamUp, StreamUp, AccountNotice]
+    assert stream.counts.refused_subscriptions == 2
+
+
+async def test_what_is_refused_for_good_is_asked_for_at_a_falling_rate_and_told_once():
+    async def behave(socket):
+        await grant(socket, 1)
+        for _ in range(9):
+            await refuse(socket, -32602)
+        await beat(socket, 5)
+        await forever(socket)
+
+    clock = Ticking()
+    async with node(behave) as url:
+        stream = stream_to(url, clock=clock)
+        stream.watch_account(ADDRESSES[0])
+        with capture_logs() as logs:
+            await items_until(stream, count_of(SlotNotice, 1))
+
+    assert clock.slept[:8] == [0.75, 1.5, 3.0, 6.0, 12.0, 24.0, 45.0, 45.0]
+    assert [line["event"] for line in logs] == ["subscription_refused"]
+
+
+async def test_a_method_that_a_node_does_not_know_is_asked_for_at_the_next_connection_only():
+    async def behave(socket):
+        await grant(socket, 1)
+        asked.append((await refuse(socket, -32601))["method"])
+        await beat(socket, 5)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.1):
+                asked.append(await socket.recv())
+
+    asked: list[object] = []
+    async with node(behave) as url:
+        stream = stream_to(url)
+        stream.watch_program(PROGRAM, b"\x01")
+        await items_until(stream, count_of(StreamDown, 2))
+
+    assert asked == ["programSubscribe"] * 2
+    assert stream.counts.unsupported == 2
 
 
 @pytest.mark.parametrize(
