@@ -30,8 +30,6 @@ def exit_code_of(run: Callable[[], object]) -> int:
     try:
         returned = run()
         sys.stdout.flush()
-    except BrokenPipeError:
-        return _reader_left()
     except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except TyperException as error:
@@ -63,8 +61,13 @@ def _report_all(raised: BaseException, leaves: list[BaseException]) -> int:
     """Print each distinct message once; the first error decides the exit code."""
     if any(_is_full(leaf) for leaf in leaves):
         _drop(sys.stdout)
-    errors = [told for leaf in leaves if isinstance(told := _told(leaf), LiqctlError)]
-    if len(errors) < len(leaves):
+    told = [leaf for leaf in leaves if not isinstance(leaf, BrokenPipeError)]
+    if len(told) < len(leaves):
+        code = _reader_left()
+        if not told:
+            return code
+    errors = [each for leaf in told if isinstance(each := _told(leaf), LiqctlError)]
+    if len(errors) < len(told):
         return _report_bug(raised)
     for message in dict.fromkeys(str(error) for error in errors):
         _say(message)

@@ -141,7 +141,11 @@ class _Listening(Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._ready()
+        try:
+            self._ready()
+        except OSError:  # nobody reads where it is to be found: it ends in order
+            await self.shutdown(sockets)
+            raise
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -1,6 +1,7 @@
 """`liqctl localnet`: the ready line, the key file, bad options, and how it ends."""
 
 import json
+import os
 import signal
 import socket
 import stat
@@ -100,6 +101,25 @@ def test_a_file_that_is_no_key_file_is_refused_and_kept(tmp_path):
     assert done.stderr.count("\n") == 1
     assert "holds no key" in done.stderr
     assert diary.read_text() == "dear diary"
+
+
+@pytest.mark.parametrize("output", [("--json",), ()], ids=["json", "text"])
+def test_a_reader_that_has_left_ends_it_quietly(output):
+    reading, writing = os.pipe()
+    os.close(reading)
+    options = ("--port", "0", "--positions", "3", "--duration", "20", *output)
+    with os.fdopen(writing, "w") as nowhere:
+        done = subprocess.run(
+            command(*options),
+            stdout=nowhere,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=15,
+            check=False,
+            cwd=ROOT,
+        )
+
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_a_port_in_use_is_named():

@@ -62,6 +62,17 @@ def test_a_second_signal_ends_it_at_once(place):
     assert code == -signal.SIGINT
 
 
+def test_a_reader_that_has_left_before_the_address_is_told_ends_it_in_order(place):
+    process = started(place, "--port", str(free_port()))
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdout = None
+    _, err = process.communicate(timeout=WAIT_S)
+
+    assert process.returncode == 1
+    assert "Traceback" not in err
+
+
 def test_a_port_in_use_is_refused_with_2_and_said(place):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
