@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SIZE_DIGITS = 9
 SIZE_DIGITS_MAX = 18
+SIZE_LENGTH_MAX = 40
 SIZE_MAX = 2**64 - 1
 DRY_RUN = "dry_run"
 
@@ -69,7 +70,8 @@ def size_units(text: str, digits: int = SIZE_DIGITS) -> int:
     """
     whole, _, places = text.partition(".")
     wellformed = f"{whole}{places}".isascii() and f"{whole}{places}".isdigit()
-    units = int(f"{whole}{places:0<{digits}}") if wellformed else 0
+    short = len(text) <= SIZE_LENGTH_MAX  # Python refuses to convert thousands of digits
+    units = int(f"{whole}{places:0<{digits}}") if wellformed and short else 0
     if len(places) > digits or not 0 < units <= SIZE_MAX:
         raise SettingsError(
             f"--max-size must be a positive number with at most {digits} places, such as 2.5, "

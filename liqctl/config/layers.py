@@ -49,6 +49,7 @@ OPTION_NAMES = {
 }
 OF_ENDPOINT = frozenset({"rpc_fallback_urls", "send_urls", "ws_url"})
 URL_SHOWN_LENGTH_MAX = 16
+FILE_LENGTH_MAX = 2**20
 FILE_NAME = "liqctl.toml"
 DERIVED = "derived from rpc_url"
 OF_MAPPING = "named by mapping"
@@ -161,7 +162,7 @@ def _own_layer(path: Path, *, required: bool) -> _Layer:
     text = _read(path) if required or path.exists() else ""
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also a date or a number that cannot be
         raise SettingsError(f"{path} is not valid TOML: {error}") from error
     values = {PLURALS.get(key, key): value for key, value in values.items()}
     for key in values:
@@ -179,7 +180,7 @@ def _solana_layer(path: Path, *, required: bool) -> _Layer:
 
     try:
         values = yaml.safe_load(_read(path))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SettingsError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise SettingsError(f"{path} is not a configuration file of the Solana command line")
@@ -188,10 +189,14 @@ def _solana_layer(path: Path, *, required: bool) -> _Layer:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(FILE_LENGTH_MAX + 1)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise SettingsError(f"cannot read {path}: {reason}") from error
+    if len(text) > FILE_LENGTH_MAX:
+        raise SettingsError(f"{path} is too large for settings")
+    return text
 
 
 def _refuse(error: ValidationError, origins: Mapping[str, str]) -> NoReturn:

@@ -16,6 +16,9 @@ CHUNK = 4
 AHEAD = 3
 
 
+SEED_DIGITS_MAX = 18
+
+
 def seeds_of(text: str) -> range:
     """Return the seeds that `A..B` names, both included; one number is one seed.
 
@@ -27,7 +30,8 @@ def seeds_of(text: str) -> range:
     """
     first, dots, last = text.partition("..")
     low, high = first, last if dots else first
-    if not (low.isdecimal() and high.isdecimal()) or int(high) < int(low):
+    wellformed = all(each.isdecimal() and len(each) <= SEED_DIGITS_MAX for each in (low, high))
+    if not wellformed or int(high) < int(low):
         raise SettingsError(f"seeds are given as A..B, not {text!r}")
     return range(int(low), int(high) + 1)
 

@@ -28,7 +28,7 @@ class Table:
         """Return the whole of a file."""
         try:
             return cls(file, "", tomllib.loads(text))
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise SettingsError(f"{file} is not valid TOML: {error}") from error
 
     def __contains__(self, name: str) -> bool:

@@ -299,6 +299,8 @@ def test_a_database_of_another_cluster_is_left_alone(desk):
         (("liquidate", "a", "b"), "unexpected extra argument"),
         (("liquidate", NOWHERE, "--max-size", "0"), "--max-size"),
         (("scan", "--commitment", "soonish"), "--commitment"),
+        (("dev", "sim", "--seeds", "9" * 5_000), "seeds are given as A..B"),
+        (("dev", "sim", "--seeds", "1.." + "9" * 30), "seeds are given as A..B"),
     ],
 )
 def test_an_option_that_makes_no_sense(tmp_path, command, said):

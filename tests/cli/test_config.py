@@ -244,6 +244,9 @@ def test_a_wrong_value_is_refused_with_its_origin(options, environment, message)
         ("[keeper]\nmax_retries = 1", "liqctl.toml: unknown setting keeper"),
         ("max_retries = true", "max_retries must be a whole number, was True (liqctl.toml)"),
         ("max_retries =", "liqctl.toml is not valid TOML"),
+        ("max_retries = " + "9" * 5_000, "liqctl.toml is not valid TOML"),
+        ("max_retries = " + "[" * 20_000, "liqctl.toml is not valid TOML"),
+        ("#" * 2**20 + "\n", "liqctl.toml is too large for settings"),
     ],
 )
 def test_our_own_file_is_read_strictly(text, message):
@@ -265,7 +268,14 @@ def test_a_named_file_must_exist():
             loaded(config=config, env_file=env_file)
 
 
-@pytest.mark.parametrize("text", ["- a\n", "a: [\n", "just words\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("- a\n", "a: [\n", "just words\n", "a: 2020-13-45\n"),
+        *(f"json_rpc_url: {'9' * 5_000}\n", "a: " + "[" * 5_000),
+    ],
+    ids=["list", "open", "words", "date", "number", "nested"],
+)
 def test_a_damaged_file_of_the_solana_command_line_is_named(empty_home, text):
     path = write(empty_home / ".config/solana/cli/config.yml", text)
 

@@ -249,7 +249,21 @@ def test_what_is_no_position_is_said_in_words(desk):
         assert done.err.count("\n") == 1
 
 
-@pytest.mark.parametrize("size", ["0", "-1", "", ".", "1e3", "0.0000000001", "99999999999999", "x"])
+@pytest.mark.parametrize(
+    "size",
+    [
+        "0",
+        "-1",
+        "",
+        ".",
+        "1e3",
+        "0.0000000001",
+        "99999999999999",
+        "x",
+        "9" * 5_000,
+        "0." + "9" * 5_000,
+    ],
+)
 def test_a_size_that_is_none_is_refused(size):
     with pytest.raises(SettingsError, match="--max-size must be a positive number"):
         size_units(size)

@@ -63,6 +63,7 @@ def test_the_example_maps_every_account_of_the_instruction():
             "my.toml: version must be a whole number from 1 to 1, was 2",
         ),
         ("version = 1", "version = ", "my.toml is not valid TOML"),
+        ("version = 1", "version = " + "9" * 5_000, "my.toml is not valid TOML"),
         ("exact = true", "exakt = true", "unknown key exakt; did you mean 'exact'?"),
         (
             'owner = "owner"',
