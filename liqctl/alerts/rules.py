@@ -114,7 +114,8 @@ def _held(rule: Rule, look: Look, _limits: Thresholds) -> Iterator[Condition]:
             f"Found: {status.held}, for {duration((status.held_ms or 0) // 1_000)}; "
             f"{status.waiting} positions wait. Expected: nothing is held. Do: find out why it was "
             "stopped; `liqctl watch --resume` lifts a stop or a breaker, a file STOP beside the "
-            "database has to be removed.",
+            "database has to be removed, and kill_switch_unreadable ends when the keeper can see "
+            "again whether there is one: look at the permissions of the directory.",
         )
 
 

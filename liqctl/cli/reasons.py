@@ -63,6 +63,8 @@ ADVICE = {
     "claim_lost": "another keeper on this database took it over; `liqctl queue` shows it",
     "kill_switch_row": "the kill switch is set; `liqctl watch --resume` lifts it",
     "kill_switch_file": "a file STOP lies beside the database; remove it to go on",
+    "kill_switch_unreadable": "nobody can tell whether a file STOP lies beside the database; make "
+    "its directory readable",
     "kill_switch_signal": "the kill switch is set; `liqctl watch --resume` lifts it",
     "setup:InsufficientFundsForFee": "the liquidator cannot pay the fee; send it some SOL",
     "setup:AccountNotFound": "the liquidator has no account on this cluster; send it some SOL",

@@ -17,7 +17,7 @@ from liqctl.core.guards import (
 )
 from liqctl.errors import GuardError, LiqctlError, SettingsError
 from liqctl.keeper.finding import Check, doubtful, failed, lamports, passed, refused, skipped
-from liqctl.keeper.holds import STOP_FILE
+from liqctl.keeper.holds import STOP_FILE, stop_file_seen
 from liqctl.ports import Store
 from liqctl.store.connection import MEMORY, connect
 from liqctl.store.open import is_postgres, open_store, server_place, sqlite_path
@@ -213,7 +213,10 @@ def _live(store: Store, now_ms: int) -> Check:
 def _switch(store: Store, file: Path | None) -> Check:
     row = store.state(KILL_SWITCH)
     stop_file = None if file is None else file.with_name(STOP_FILE)
-    if stop_file is not None and stop_file.exists():
+    there, fault = stop_file_seen(stop_file)
+    if fault:
+        return failed("kill_switch", f"cannot be read: {fault}", "nothing is signed until it can")
+    if there:
         return doubtful("kill_switch", f"set by {stop_file}", "nothing is signed until it is gone")
     if row is not None and row[0] == '"stop"':
         return doubtful("kill_switch", "set in the database", "nothing is signed until a resume")

@@ -22,13 +22,28 @@ STOP_FILE = "STOP"
 class Switch(NamedTuple):
     """The kill switch as it was read: the row's word, when that was written, whether the file is there.
 
-    `pulls` is how many signals had come before the reading began.
+    `pulls` is how many signals had come before the reading began; `file_fault` is why nobody can
+    tell whether the file is there.
     """
 
     row: str | None
     written_ms: int
     file_is_there: bool
     pulls: int
+    file_fault: str = ""
+
+
+def stop_file_seen(file: Path | None) -> tuple[bool, str]:
+    """Return whether the stop file is there and, where that cannot be told, why not."""
+    if file is None:
+        return False, ""
+    try:
+        file.lstat()
+    except FileNotFoundError:
+        return False, ""
+    except OSError as error:
+        return False, f"{file}: {error.strerror}"
+    return True, ""
 
 
 class Holds:
@@ -86,9 +101,9 @@ class Holds:
         """Return what row and file say now; for the store's own thread."""
         pulls = self._pulls
         row = store.state(KILL_SWITCH)
-        there = self._stop_file is not None and self._stop_file.exists()
+        there, fault = stop_file_seen(self._stop_file)
         word, written_ms = (None, 0) if row is None else (json.loads(row[0]), row[1])
-        return Switch(row=word, written_ms=written_ms, file_is_there=there, pulls=pulls)
+        return Switch(word, written_ms, there, pulls, fault)
 
     def note(self, found: Switch) -> None:
         """Take in what `read` returned."""
@@ -101,13 +116,16 @@ class Holds:
         self._row_ms = found.written_ms
         if found.file_is_there:
             self._set = "kill_switch_file"
+        elif found.file_fault:
+            self._set = "kill_switch_unreadable"  # somebody may have stopped it
         else:
             self._set = "kill_switch_row" if found.row == "stop" else None
         if found.row == "run" and rewritten:
             self._signalled = False
             self._breaker = self._breaker.resumed()
         if self._switch() != before:
-            log.warning("kill_switch", state=self._switch() or "lifted")
+            fault = {"reason": found.file_fault} if found.file_fault else {}
+            log.warning("kill_switch", state=self._switch() or "lifted", **fault)
 
     def ended(self, outcome: OutcomeSeen) -> None:
         """Take in how an attempt or a decision ended."""

@@ -1,7 +1,10 @@
 import asyncio
+import errno
 from collections import Counter
+from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from liqctl.chain.client import Chain
 from liqctl.core.breaker import BreakerRules
@@ -64,6 +67,43 @@ async def test_a_stop_file_holds_as_long_as_it_is_there(context, tmp_path):
     (tmp_path / "STOP").unlink()
     await holds.look()
     assert holds.reason() is None
+
+
+@pytest.mark.parametrize("broken", [NotADirectoryError, PermissionError], ids=["path", "rights"])
+async def test_a_stop_file_that_nobody_can_look_for_holds_until_it_can(
+    context, tmp_path, monkeypatch, broken
+):
+    file = tmp_path / "folder" / "STOP"
+    if broken is PermissionError:  # root is refused nothing
+
+        def lstat(_: Path) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        monkeypatch.setattr(Path, "lstat", lstat)
+    else:
+        file.parent.touch()
+    holds = Holds(context, RULES, file)
+    with capture_logs() as logs:
+        await holds.look()
+        await holds.look()
+    assert holds.reason() == "kill_switch_unreadable"
+    [line] = [line for line in logs if line["event"] == "kill_switch"]
+    assert line["reason"].startswith(f"{file}: ")
+
+    monkeypatch.undo()
+    file.parent.unlink(missing_ok=True)
+    file.parent.mkdir()
+    await holds.look()
+    assert holds.reason() is None
+
+
+async def test_a_link_to_nowhere_is_a_stop_file_too(context, tmp_path):
+    holds = Holds(context, RULES, tmp_path / "STOP")
+    (tmp_path / "STOP").symlink_to(tmp_path / "nowhere")
+
+    await holds.look()
+
+    assert holds.reason() == "kill_switch_file"
 
 
 async def test_a_signal_holds_until_a_later_resume(context):
