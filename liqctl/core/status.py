@@ -155,7 +155,8 @@ class Disagreement:
 class Status:
     """The keeper at one moment; money in 1e-6 quote, ages in milliseconds.
 
-    Counts are since the start of the process. An age is None when it never happened; `streams`
+    Counts are since the start of the process; `failed` leaves out what was not tried because the
+    database could not record it. An age is None when it never happened; `streams`
     has none where the keeper only polls. `collateral_total` is what all positions hold together.
     `failing_ms` is how long the database has been failing. `rpc` has for each endpoint, as it may
     be printed, how often what happened; `rpc_errors_minute` is how many calls failed in the last

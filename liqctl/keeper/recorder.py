@@ -8,7 +8,16 @@ from typing import TypeVar
 import structlog
 
 from liqctl.core.engine import Engine
-from liqctl.core.events import Dequeued, FundMoved, Notice, OutcomeSeen, PriceMoved, Queued, Result
+from liqctl.core.events import (
+    Cause,
+    Dequeued,
+    FundMoved,
+    Notice,
+    OutcomeSeen,
+    PriceMoved,
+    Queued,
+    Result,
+)
 from liqctl.core.insurance import InsuranceState
 from liqctl.core.queue import Entry
 from liqctl.core.record import FailureRow, InsuranceSample, QueueRow, QueueState
@@ -95,7 +104,9 @@ class Recorder:
 
     def note_outcome(self, outcome: OutcomeSeen, symbol: str) -> None:
         """Take in how a decision ended; only failures before the wire become rows here."""
-        self.counts[f"outcome_{outcome.result}"] += 1
+        # A lost database is told as that: what could not be recorded was never tried.
+        ended = "unrecorded" if outcome.cause is Cause.STORE else outcome.result
+        self.counts[f"outcome_{ended}"] += 1
         if outcome.result is Result.REFUSED:
             self.counts[f"refused_{outcome.reason}"] += 1
         if outcome.result is Result.FAILED:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from liqctl.core.engine import Engine
-from liqctl.core.events import Dequeued, FundMoved, Notice, OutcomeSeen, PriceMoved, Result
+from liqctl.core.events import Cause, Dequeued, FundMoved, Notice, OutcomeSeen, PriceMoved, Result
 from liqctl.core.insurance import InsuranceState
 from liqctl.errors import StoreBusy
 from liqctl.keeper.context import Context
@@ -266,3 +266,15 @@ async def test_only_a_failure_before_the_send_becomes_a_row_here(stage, recorder
     rows = stage.rows("SELECT failure_class, detail, signature FROM failed_liquidations")
     assert rows == [("rpcunreachable", "no connection", None)]
     assert recorder.counts["refused_cost_over_hour_cap"] == 1
+
+
+async def test_what_the_database_kept_from_being_tried_is_no_failed_liquidation(stage):
+    keeper = stage.keeper()
+    for cause in (Cause.STORE, Cause.STORE, Cause.RPC):
+        outcome = OutcomeSeen(position="p", result=Result.FAILED, cause=cause, reason="why:so")
+        keeper.recorder.note_outcome(outcome, "SOL")
+
+    await keeper.recorder.flush()
+
+    assert keeper.status().failed == 1
+    assert stage.rows("SELECT COUNT(*) FROM failed_liquidations") == [(3,)]
