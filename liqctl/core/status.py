@@ -105,7 +105,7 @@ class Wallet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
-    """Fees paid and at most still due, beside what may be spent; None until it was read once."""
+    """The most that fees and rent can have come to, beside the caps; None until it was read once."""
 
     hour_lamports: int | None
     day_lamports: int | None

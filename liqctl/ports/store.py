@@ -144,7 +144,7 @@ class Store(Archive, AlertBook, Protocol):
         ...
 
     def spent_lamports(self, since_ms: int) -> int:
-        """Return fees of final attempts plus the maximum cost of live ones, signed since then."""
+        """Return the most that the attempts signed since then can have cost; expired ones nothing."""
         ...
 
     def record_failure(self, failure: FailureRow) -> None:

@@ -6,7 +6,7 @@ from typing import ClassVar
 from liqctl.core.guards import SIGNATURE_FEE_LAMPORTS
 from liqctl.sim.checkers import Checker, Found
 from liqctl.sim.evidence import Books, Evidence, Row
-from liqctl.sim.journal import LIVE, Move
+from liqctl.sim.journal import NEVER_LANDED, Move
 
 HOUR_MS = 3_600_000
 TICK_S = 2.0
@@ -48,13 +48,8 @@ def _overspent(books: Books) -> Iterator[Found]:
 
 
 def _counted(row: Row, state: str) -> int:
-    """Return what an attempt in a state counts; the fee that was found at last, not more."""
-    if state in LIVE:
-        return int(row["max_cost_lamports"])
-    if state.startswith("FINALIZED"):
-        fee = row["fee_paid"]
-        return int(row["max_cost_lamports"] if fee is None else fee)
-    return 0
+    """Return the most that an attempt in a state can have cost."""
+    return 0 if state in NEVER_LANDED else int(row["max_cost_lamports"])
 
 
 def _broken(

@@ -6,7 +6,7 @@ from typing import ClassVar
 from liqctl.sim.checkers import Checker, Found
 from liqctl.sim.checks_decision import STATUS
 from liqctl.sim.evidence import Books, Evidence, Row
-from liqctl.sim.journal import LIVE
+from liqctl.sim.journal import LIVE, NEVER_LANDED
 
 END_S_MAX = 10.5
 STATUS_AGE_MS_MAX = 5_000
@@ -73,8 +73,7 @@ def _spent_up(books: Books) -> bool:
     """Return whether another attempt would break the cap of the hour, so that none is due."""
     costs = [row["max_cost_lamports"] for row in books.attempts]
     spent = sum(
-        row["max_cost_lamports"] if row["state"] in LIVE else row["fee_paid"] or 0
-        for row in books.attempts
+        row["max_cost_lamports"] for row in books.attempts if row["state"] not in NEVER_LANDED
     )
     return bool(costs) and spent + max(costs) > books.limits.hour_lamports
 

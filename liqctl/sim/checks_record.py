@@ -6,11 +6,10 @@ from typing import ClassVar
 
 from liqctl.sim.checkers import Checker, Found
 from liqctl.sim.evidence import Books, Evidence, Row, Truth
-from liqctl.sim.journal import LIVE
+from liqctl.sim.journal import LIVE, NEVER_LANDED
 
 ONE_LIVE_INDEX = "attempt_one_live"
 FINAL = {"FINALIZED_OK": False, "FINALIZED_ERR": True}
-ENDED_UNLANDED = frozenset({"EXPIRED", "VOID"})
 ATTEMPT_EDGES = frozenset(
     {
         ("", "SIGNED"),
@@ -203,9 +202,9 @@ def _denied(row: Row, truth: Truth | None) -> str | None:
         return f"recorded as {state}, but the chain lacks it"
     if state in FINAL and truth is not None and truth.failed != FINAL[state]:
         return f"recorded as {state}, but the chain says {'failed' if truth.failed else 'done'}"
-    if state in ENDED_UNLANDED and truth is not None:
+    if state in NEVER_LANDED and truth is not None:
         return f"recorded as {state}, but it landed in slot {truth.slot}"
-    if state in ENDED_UNLANDED and not row["proof_json"]:
+    if state in NEVER_LANDED and not row["proof_json"]:
         return f"recorded as {state} without a proof"
     return None
 
@@ -214,7 +213,7 @@ def _early(books: Books, evidence: Evidence) -> Iterator[Found]:
     """Yield attempts that were ended as expired while a block could still carry them."""
     for move in books.journal.moves:
         last = evidence.last_heights.get(move.key)
-        if move.table != "attempt" or move.after not in ENDED_UNLANDED or last is None:
+        if move.table != "attempt" or move.after not in NEVER_LANDED or last is None:
             continue
         rooted = [height for at_s, height in evidence.roots if at_s <= move.at_s]
         if rooted and max(rooted) < last:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 LIVE = ("SIGNED", "SENT", "SEEN")
+NEVER_LANDED = ("EXPIRED", "VOID")
 TRIGGERS = (
     """CREATE TEMP TRIGGER sim_attempt_new AFTER INSERT ON main.attempt BEGIN
     SELECT sim_signed(NEW.sig, NEW.intent_id, NEW.state, NEW.signed_ms, NEW.raw, i.position,

@@ -49,5 +49,5 @@ def _migration(name: str) -> Callable[[Database], None]:
     return run
 
 
-for _name in ("0001_record", "0002_unpriced", "0003_archive"):
+for _name in ("0001_record", "0002_unpriced", "0003_archive", "0004_spend"):
     migrations(name=_name)(_migration(_name))

@@ -5,7 +5,7 @@ import sqlite3
 from liqctl.errors import StoreUnusable
 
 APPLICATION_ID = 0x6C697163
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 # One statement, so that the migration of another process is seen whole or not at all.
 MARKS = """

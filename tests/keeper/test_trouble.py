@@ -324,14 +324,14 @@ async def test_a_database_opened_again_knows_what_was_spent(stage):
     await execute(keeper)
     await settle(stage, keeper)
 
-    heir = stage.keeper(limits=Limits(hour_lamports=FEE_LAMPORTS * 3 // 2))
+    heir = stage.keeper(limits=Limits(hour_lamports=COST_LAMPORTS))
     await heir.start()
     execution = await execute(heir)
 
     assert execution.outcome is not None
     assert execution.outcome.reason == "cost_over_hour_cap"
     store = open_store(f"sqlite:{stage.place / 'k.db'}", read_only=True)
-    assert store.spent_lamports(0) == FEE_LAMPORTS
+    assert store.spent_lamports(0) == COST_LAMPORTS
     store.close()
 
 

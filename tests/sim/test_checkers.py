@@ -229,7 +229,7 @@ def test_what_breaks_a_cap_when_it_is_signed_is_found(limits):
     assert codes(evidence(books(limits=Limits(hour_lamports=410_000)))) == set()
 
 
-def test_an_hour_forgets_what_was_signed_before_it_and_a_final_fee_counts_alone():
+def test_an_hour_forgets_what_was_signed_before_it_and_what_never_landed():
     clean = signed("new", at_s=80.0, signed_ms=START_MS + 3_600_001)
     later = {**clean.attempts[2], "signed_ms": START_MS + 3_600_001}
     move = clean.journal.moves[-1]
@@ -244,6 +244,7 @@ def test_an_hour_forgets_what_was_signed_before_it_and_a_final_fee_counts_alone(
 
     soon = signed("new", at_s=80.0)
     assert codes(quiet(replace(soon, limits=Limits(hour_lamports=410_000)))) == set()
+    assert codes(quiet(replace(soon, limits=Limits(hour_lamports=409_999)))) == {"CAP"}
     full = moves("attempt", "new", 3, 1.0, "SIGNED")
     crowded = with_attempts(attempt("new", 3, "SIGNED"), more=(full,))
     made = replace(quiet(replace(crowded, limits=Limits(hour_lamports=410_000))), end_s=30.0)

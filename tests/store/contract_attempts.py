@@ -220,7 +220,7 @@ class AttemptContract:
         store.price_attempt("sig", 9_000, replace(told, fee_lamports=9_000, liquidator_reward=3))
 
         assert store.unpriced_attempts(10) == []
-        assert store.spent_lamports(0) == 7_000
+        assert store.totals().fees_lamports == 7_000
         [row] = store.recent_liquidations()
         assert (row.fee_lamports, row.liquidator_reward, row.timestamp) == (7_000, 2, 6)
         assert row.created_at == decided.created_at
@@ -229,16 +229,16 @@ class AttemptContract:
         recorded(store)
         bare = replace(OK, fee_lamports=None)
         end(store, bare, row=liquidation(fee_lamports=None), intent=IntentState.DONE)
-        assert store.spent_lamports(0) == 205_000
+        assert store.totals().fees_lamports == 0
 
         end(store, OK, row=liquidation(), failed=failure(), intent=IntentState.DONE)
 
-        assert store.spent_lamports(0) == 5_000
+        assert store.totals().fees_lamports == 5_000
         assert [row.fee_lamports for row in store.recent_liquidations()] == [5_000]
         assert len(store.events_since(0, 10)) == 1
         assert store.recent_failures() == []
         end(store, bare)
-        assert store.spent_lamports(0) == 5_000
+        assert store.totals().fees_lamports == 5_000
 
     def test_the_same_end_told_by_the_ledger_replaces_what_was_decided(self, store: Store) -> None:
         recorded(store)

@@ -3,9 +3,10 @@
 import pytest
 
 from liqctl.core.guards import DAY_MS, HOUR_MS, SpendCaps
+from liqctl.core.intent import Ending
 from liqctl.errors import SpendCapReached
 from liqctl.ports import Store
-from tests.store.records import ERR, EXPIRED, attempt
+from tests.store.records import ERR, EXPIRED, OK, VOID, attempt
 from tests.store.steps import claimed, end, recorded
 
 COST = 205_000
@@ -14,17 +15,23 @@ COST = 205_000
 class SpendingContract:
     """Subclasses give the fixture `store`."""
 
-    def test_spent_counts_live_ones_in_full_and_final_ones_by_their_fee(self, store: Store) -> None:
+    @pytest.mark.parametrize("ending", [OK, ERR])
+    def test_what_could_be_spent_counts_in_full_whatever_fee_a_node_tells(
+        self, store: Store, ending: Ending
+    ) -> None:
         recorded(store)
+        assert store.spent_lamports(1_000) == COST
+
+        end(store, ending)
+
+        assert ending.fee_lamports == 5_000 == store.totals().fees_lamports
         assert store.spent_lamports(1_000) == COST
         assert store.spent_lamports(1_001) == 0
 
-        end(store, ERR)
-        assert store.spent_lamports(0) == 5_000
-
-    def test_what_expired_cost_nothing(self, store: Store) -> None:
+    @pytest.mark.parametrize("ending", [EXPIRED, VOID])
+    def test_what_never_landed_cost_nothing(self, store: Store, ending: Ending) -> None:
         recorded(store)
-        end(store, EXPIRED)
+        end(store, ending)
 
         assert store.spent_lamports(0) == 0
 

@@ -4,6 +4,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -14,6 +15,15 @@ from liqctl.store.open import open_store
 from tests.store.postgres_server import fresh_url
 from tests.store.records import attempt, request
 
+MIGRATIONS = sorted(Path(__file__).parents[2].glob("liqctl/store/migrations/postgres/*.sql"))
+ROWS = r"""
+INSERT INTO intent VALUES
+    (1, 'k', 'NEW', '', 'me', 1, 20000, 100, '{}', 0, 0, 'reference', 'prog', 'pos', 7, 1);
+INSERT INTO attempt (sig, intent_id, n, raw, blockhash, lvbh, min_ctx_slot, cu_limit, cu_price,
+    max_cost_lamports, symbol, state, signed_ms)
+    VALUES ('sig', 1, 1, '\x01', 'hash', 150, 90, 200000, 1000000, 205000, 'SOL-PERP', 'SIGNED', 1);
+UPDATE attempt SET state = 'FINALIZED_OK', final_slot = 900, ended_ms = 3, fee_paid = 5000;
+"""
 OF_POSTGRES_ALONE = {"schema_migration", "event_counter", "writer"}
 OF_SQLITE_ALONE = {"_sqlite_migrations", "sqlite_sequence"}
 # Text in place of a large number, for which a NUMERIC needs no index.
@@ -227,3 +237,21 @@ def test_whoever_inserts_an_attempt_holds_its_intent(schema, db):
 
     with psycopg.connect(schema) as other, pytest.raises(psycopg.errors.LockNotAvailable):
         other.execute("SELECT 1 FROM intent FOR NO KEY UPDATE NOWAIT")
+
+
+def test_a_database_of_schema_3_counts_in_full_what_it_counted_by_its_fee():
+    url = fresh_url("earlier")
+    made = "INSERT INTO schema_migration VALUES (%s, %s)"
+    with psycopg.connect(url, autocommit=True) as old:
+        old.execute(
+            "CREATE TABLE schema_migration (version BIGINT PRIMARY KEY, name TEXT NOT NULL)"
+        )
+        for number, file in enumerate(MIGRATIONS[:3], start=1):
+            old.execute(file.read_bytes())
+            old.execute(made, [number, file.stem])
+        old.execute(ROWS.encode())
+        assert all_of(old, "SELECT SUM(lamports) FROM spend") == [5_000]
+
+    with closing(open_store(url)) as store:
+        assert store.spent_lamports(0) == 205_000
+        assert store.totals().fees_lamports == 5_000

@@ -361,7 +361,7 @@ INSERT INTO state VALUES ('keeper', '{}', 1);
 """
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_database_of_an_earlier_schema_is_brought_up_to_date_with_every_row(tmp_path, version):
     path = tmp_path / "old.db"
     earlier(path, version)
@@ -392,6 +392,17 @@ def test_a_database_of_an_earlier_schema_is_brought_up_to_date_with_every_row(tm
         for file in MIGRATIONS:
             fresh.executescript(file.read_text(encoding="utf-8"))
         assert named(new) == named(fresh)
+
+
+def test_what_an_earlier_schema_counted_by_its_fee_counts_in_full_once_migrated(tmp_path):
+    path = tmp_path / "old.db"
+    earlier(path, 3)
+    with closing(sqlite3.connect(path)) as old, old:
+        old.execute("UPDATE attempt SET fee_paid = 5000")
+        assert old.execute("SELECT SUM(lamports) FROM spend").fetchone() == (5_000,)
+
+    with closing(open_store(f"sqlite:{path}")) as store:
+        assert store.spent_lamports(0) == 205_000
 
 
 def named(db: sqlite3.Connection) -> set[tuple[str, str]]:

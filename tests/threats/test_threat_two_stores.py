@@ -10,7 +10,7 @@ FEE = 205_000
 
 
 async def test_each_position_is_closed_once_and_what_is_paid_in_vain_is_bounded_by_the_caps(stage):
-    limits = Limits(hour_lamports=HOUR)
+    limits = Limits(hour_lamports=6 * HOUR)
     ours = stage.keeper(limits=limits)
     theirs = stage.keeper(database="o.db", key_file=stage.rival_file, limits=limits)
     await ours.start()

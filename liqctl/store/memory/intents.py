@@ -269,7 +269,7 @@ class MemoryIntents(MemoryTables):
         return None if kept is None else (kept.intent.request, kept.intent.id, kept.intent.state)
 
     def spent_lamports(self, since_ms: int) -> int:
-        """Return fees of final attempts plus the maximum cost of live ones, signed since then."""
+        """Return the most that the attempts signed since then can have cost; expired ones nothing."""
         attempts = self._attempts.values()
         return sum(kept.lamports() for kept in attempts if kept.row.signed_ms >= since_ms)
 

@@ -86,11 +86,8 @@ class KeptAttempt:
             raise StoreError("attempt: VOID although it was sent")
 
     def lamports(self) -> int:
-        """Return what it costs: its fee, or the most that it can be."""
-        if self.row.state in EXPIRED:
-            return 0
-        fee = None if self.ending is None else self.ending.fee_lamports
-        return self.row.max_cost_lamports if fee is None else fee
+        """Return the most that it can have cost."""
+        return 0 if self.row.state in EXPIRED else self.row.max_cost_lamports
 
 
 class MemoryTables:
