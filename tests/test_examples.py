@@ -13,7 +13,6 @@ from solders.keypair import Keypair
 
 from liqctl.config import Files, load
 from liqctl.core.guards import (
-    SETUP_ACCOUNTS_MAX,
     SIGNATURE_FEE_LAMPORTS,
     TOKEN_ACCOUNT_RENT_LAMPORTS,
 )
@@ -86,9 +85,8 @@ def test_the_settings_example_is_taken_and_its_hour_is_what_its_comment_says():
     settings = loaded.settings
 
     cost = settings.priority_fee_lamports + SIGNATURE_FEE_LAMPORTS
-    dearest = cost + SETUP_ACCOUNTS_MAX * TOKEN_ACCOUNT_RENT_LAMPORTS
     assert settings.spend_hour_lamports // cost == 24
-    assert (settings.spend_hour_lamports - dearest) // cost == 3
+    assert settings.spend_hour_lamports // (cost + TOKEN_ACCOUNT_RENT_LAMPORTS) == 2
     assert (settings.max_in_flight, settings.shadow_rate) == (1, 0.1)
     assert "24 transactions" in file.read_text()
 

@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 app = command_app()
 
 # Limits that guard money would only slow down a crash of 2,000 positions within a minute.
-PLAY_LIMITS = {"max_in_flight": 256, "spend_hour_lamports": 500_000_000}
+PLAY_LIMITS = {
+    "max_in_flight": 256,
+    "spend_hour_lamports": 10_000_000_000,
+    "spend_day_lamports": 10_000_000_000,
+}
 
 DURATION_S_MAX = 10**9
 EMBEDDED = (2_000, 3, 1, "crash")

@@ -99,14 +99,23 @@ class Draft:
         return max_cost_lamports(1, self.compute_unit_limit, self.price_micro_lamports)
 
     def cost_lamports(self, found: Mapping[str, Account | None]) -> int:
-        """Return the most that it can cost, the rent of every account that is missing included."""
-        missing = sum(found.get(address) is None for address in self.creates)
-        return self.fee_lamports + missing * TOKEN_ACCOUNT_RENT_LAMPORTS
+        """Return the most that it can cost, with the rent of every account that it may make.
+
+        One of somebody else's counts although it was found: its owner can close it before the
+        transaction lands. Those in `plan.keeps` count when they are missing: only the liquidator
+        can close them.
+        """
+        keeps = self.plan.keeps
+        made = sum(one not in keeps or found.get(one) is None for one in self.creates)
+        return self.fee_lamports + made * TOKEN_ACCOUNT_RENT_LAMPORTS
 
     def lost_lamports(self, found: Mapping[str, Account | None]) -> int:
-        """Return what it costs for good: without the rent of the liquidator's own accounts.
+        """Return what it costs for good as things stand, for the reward to be compared with.
 
-        What the liquidation pays back in lamports counts against it; less than 0 is a gain.
+        That is without the rent of the liquidator's own accounts, and with that of others where
+        they are missing now: few owners close theirs in between, and hardly any reward is worth
+        a rent that is not due. What the liquidation pays back in lamports counts against it; less
+        than 0 is a gain.
         """
         others = [address for address in self.creates if address not in self.plan.keeps]
         missing = sum(found.get(address) is None for address in others)

@@ -113,7 +113,7 @@ async def test_caps_are_lamports_and_what_is_paid_is_what_was_reckoned(stage):
     await settle(stage, rich)
 
     [(reckoned, paid)] = stage.rows("SELECT max_cost_lamports, fee_paid FROM attempt")
-    assert (reckoned, paid) == (205_000 + TOKEN_ACCOUNT_RENT_LAMPORTS, 205_000)
+    assert (reckoned, paid) == (205_000 + 2 * TOKEN_ACCOUNT_RENT_LAMPORTS, 205_000)
 
 
 @pytest.mark.parametrize("price", [10**6, 10**9, 10**12, 2**63])

@@ -75,7 +75,7 @@ async def test_what_the_first_reading_finds_liquidatable_is_no_turn(stage):
 
 
 async def test_what_an_hour_like_that_costs_is_bounded_by_the_cap(stage):
-    cap = 3_000_000
+    cap = 5_000_000
     keeper = stage.keeper(limits=Limits(hour_lamports=cap))
     await keeper.start()
 

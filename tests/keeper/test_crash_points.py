@@ -9,6 +9,7 @@ import pytest
 from solders.transaction import VersionedTransaction
 
 from liqctl.core.events import Decision
+from liqctl.core.guards import Limits
 from liqctl.keeper.service import Keeper
 from liqctl.keeper.verify import audit
 from tests.keeper.stage import Stage, next_decision, settle
@@ -120,6 +121,7 @@ async def test_a_keeper_may_die_at_any_call(stage, after):
 
 
 async def test_heirs_may_die_as_well_at_any_call(stage):
+    limits = Limits(hour_lamports=100_000_000)
     first = stage.keeper(rebroadcast_ms=0)
     await first.start()
     positions, view, dice = [], first.engine.view, random.Random(11)
@@ -129,11 +131,11 @@ async def test_heirs_may_die_as_well_at_any_call(stage):
         positions.append(decision.position.address)
         for _ in range(3):
             point, after = dice.randrange(20), dice.random() < 0.5
-            keeper = stage.keeper(rebroadcast_ms=0)
+            keeper = stage.keeper(rebroadcast_ms=0, limits=limits)
             with Mortal(stage, keeper, point, after=after):
                 await until_death(stage, keeper, decision, view)
             stage.lapse()
             stage.ticks(dice.randrange(4))
-        await one_life(stage, stage.keeper(rebroadcast_ms=0), decision, view)
+        await one_life(stage, stage.keeper(rebroadcast_ms=0, limits=limits), decision, view)
 
     await check(stage, first, positions)

@@ -221,7 +221,7 @@ async def test_with_an_unknown_price_of_sol_nothing_above_the_fixed_price_is_off
     assert (await desk.told(900_000, Offer(attempt=3))).price_micro_lamports == 50_000
 
 
-async def test_rent_is_lost_for_accounts_of_others_only(open_desk):
+async def test_rent_of_anothers_account_may_be_due_though_found_and_is_lost_if_missing(open_desk):
     desk = await open_desk(Fees())
     draft = await desk.draft()
     owner_token, own_token = draft.creates
@@ -230,8 +230,8 @@ async def test_rent_is_lost_for_accounts_of_others_only(open_desk):
     rent = TOKEN_ACCOUNT_RENT_LAMPORTS
 
     for found, cost, lost in (
-        ({owner_token: account, own_token: account}, 0, 0),
-        ({owner_token: account, own_token: None}, rent, 0),
+        ({owner_token: account, own_token: account}, rent, 0),
+        ({owner_token: account, own_token: None}, 2 * rent, 0),
         ({owner_token: None, own_token: account}, rent, rent),
         ({}, 2 * rent, rent),
     ):

@@ -26,7 +26,7 @@ from tests.venues.test_mapped import MAPPED
 
 BALANCE = 100 * 10**9
 # Fee and the rent of the liquidator's token account, which both mints still lack.
-COST = 205_000 + 2_039_280
+COST = 205_000 + 2 * 2_039_280
 
 
 @pytest.fixture

@@ -377,7 +377,7 @@ async def test_a_limit_refuses_before_anything_is_signed(stage, limits, reason):
 
 
 async def test_what_was_signed_counts_against_the_hour_until_it_is_over(stage):
-    keeper = stage.keeper(limits=Limits(hour_lamports=3_000_000))
+    keeper = stage.keeper(limits=Limits(hour_lamports=5_000_000))
     await keeper.start()
     assert (await execute(keeper)).live is not None
 

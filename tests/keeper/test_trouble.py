@@ -19,8 +19,8 @@ from liqctl.store.switch import write_switch
 from tests.keeper.stage import Stage, execute, next_decision, settle, until
 
 FEE_LAMPORTS = 205_000
-# The first transactions also pay for the liquidator's token account.
-COST_LAMPORTS = FEE_LAMPORTS + TOKEN_ACCOUNT_RENT_LAMPORTS
+# The first transactions may also pay for two token accounts, the owner's and the liquidator's.
+COST_LAMPORTS = FEE_LAMPORTS + 2 * TOKEN_ACCOUNT_RENT_LAMPORTS
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ import pytest
 from liqctl.core.guards import Limits
 from tests.keeper.stage import execute, next_decision, settle, signature_of
 
-HOUR = 3_000_000
+HOUR = 5_000_000
 FEE = 205_000
 
 
 async def test_each_position_is_closed_once_and_what_is_paid_in_vain_is_bounded_by_the_caps(stage):
-    limits = Limits(hour_lamports=6 * HOUR)
+    limits = Limits(hour_lamports=4 * HOUR)
     ours = stage.keeper(limits=limits)
     theirs = stage.keeper(database="o.db", key_file=stage.rival_file, limits=limits)
     await ours.start()
