@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
-from liqctl.core.guards import SIGNATURE_FEE_LAMPORTS
+from liqctl.core.guards import SIGNATURE_FEE_LAMPORTS, TOKEN_ACCOUNT_RENT_LAMPORTS
 from liqctl.sim.checkers import Checker, Found
 from liqctl.sim.evidence import Books, Evidence, Row
 from liqctl.sim.journal import NEVER_LANDED, Move
@@ -76,9 +76,11 @@ def _broken(
 
 
 def _miscounted(row: Row, evidence: Evidence) -> str | None:
-    least = SIGNATURE_FEE_LAMPORTS - (-row["cu_limit"] * row["cu_price"] // MICRO)
+    """Return what is wrong with the cost of an attempt, which may have to open an owner's account."""
+    fees = SIGNATURE_FEE_LAMPORTS - (-row["cu_limit"] * row["cu_price"] // MICRO)
+    least = fees + TOKEN_ACCOUNT_RENT_LAMPORTS
     if row["max_cost_lamports"] < least:
-        return f"at most {row['max_cost_lamports']} lamports were counted for fees of {least}"
+        return f"at most {row['max_cost_lamports']} lamports were counted for {least}"
     truth = evidence.final.get(row["sig"])
     if truth is not None and truth.fee_lamports > row["max_cost_lamports"]:
         return f"cost {truth.fee_lamports} lamports, {row['max_cost_lamports']} were counted"

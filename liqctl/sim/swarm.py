@@ -197,7 +197,7 @@ class Swarm:
             chaos_s=dice.whole(*CHAOS_S) + (LONGER_S if window == max(WINDOWS) else 0.0),
             check_interval_ms=dice.pick((2_000, 2_000, 3_000, 5_000)),
             settle_ms=dice.pick((500, 1_000, 2_000)),
-            hour_lamports=dice.pick((50_000_000, 50_000_000, 50_000_000, 4_000_000)),
+            hour_lamports=dice.pick((50_000_000, 50_000_000, 50_000_000, 10_000_000)),
             cluster=_cluster(dice),
             node=_node(dice),
             market=_paced(_market(dice), rng_for(seed, "pace")),

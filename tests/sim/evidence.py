@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from liqctl.core.guards import Limits
+from liqctl.core.guards import TOKEN_ACCOUNT_RENT_LAMPORTS, Limits
 from liqctl.sim.checks_decision import STATUS
 from liqctl.sim.evidence import Books, Decided, Duty, Ending, Evidence, Sent, Tried, Truth
 from liqctl.sim.journal import Journal, Move
@@ -26,7 +26,7 @@ FIRST = {
 }
 AGAIN = {"encoding": "base64", "skipPreflight": True, "maxRetries": 0}
 TRIAL = {"encoding": "base64", "sigVerify": False, "replaceRecentBlockhash": True}
-COST = 205_000
+COST = 205_000 + TOKEN_ACCOUNT_RENT_LAMPORTS
 START_MS = 1_000_000
 
 

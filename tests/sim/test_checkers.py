@@ -14,6 +14,7 @@ from liqctl.sim.journal import Journal, Watch
 from liqctl.store.sqlite import SqliteStore
 from tests.sim.evidence import (
     AGAIN,
+    COST,
     FIRST,
     START_MS,
     TRIAL,
@@ -219,14 +220,14 @@ def test_an_intent_that_ends_with_a_live_attempt_is_found():
 @pytest.mark.parametrize(
     "limits",
     [
-        Limits(transaction_lamports=204_999),
-        Limits(hour_lamports=409_999),
-        Limits(day_lamports=409_999),
+        Limits(transaction_lamports=COST - 1),
+        Limits(hour_lamports=2 * COST - 1),
+        Limits(day_lamports=2 * COST - 1),
     ],
 )
 def test_what_breaks_a_cap_when_it_is_signed_is_found(limits):
     assert codes(evidence(books(limits=limits))) == {"CAP"}
-    assert codes(evidence(books(limits=Limits(hour_lamports=410_000)))) == set()
+    assert codes(evidence(books(limits=Limits(hour_lamports=2 * COST)))) == set()
 
 
 def test_an_hour_forgets_what_was_signed_before_it_and_what_never_landed():
@@ -238,25 +239,25 @@ def test_an_hour_forgets_what_was_signed_before_it_and_what_never_landed():
         clean,
         attempts=[*clean.attempts[:2], later],
         journal=journal([one for one in clean.journal.moves if one is not move], [held]),
-        limits=Limits(hour_lamports=410_000),
+        limits=Limits(hour_lamports=2 * COST),
     )
     assert codes(quiet(book)) == set()
 
     soon = signed("new", at_s=80.0)
-    assert codes(quiet(replace(soon, limits=Limits(hour_lamports=410_000)))) == set()
-    assert codes(quiet(replace(soon, limits=Limits(hour_lamports=409_999)))) == {"CAP"}
+    assert codes(quiet(replace(soon, limits=Limits(hour_lamports=2 * COST)))) == set()
+    assert codes(quiet(replace(soon, limits=Limits(hour_lamports=2 * COST - 1)))) == {"CAP"}
     full = moves("attempt", "new", 3, 1.0, "SIGNED")
     crowded = with_attempts(attempt("new", 3, "SIGNED"), more=(full,))
-    made = replace(quiet(replace(crowded, limits=Limits(hour_lamports=410_000))), end_s=30.0)
+    made = replace(quiet(replace(crowded, limits=Limits(hour_lamports=2 * COST))), end_s=30.0)
     assert "CAP" in codes(made)
 
 
 def test_a_cost_that_was_counted_too_low_is_found():
     clean = books()
-    cheap = [{**clean.attempts[0], "max_cost_lamports": 204_999}, clean.attempts[1]]
+    cheap = [{**clean.attempts[0], "max_cost_lamports": COST - 1}, clean.attempts[1]]
 
     assert codes(evidence(replace(clean, attempts=cheap))) == {"CAP"}
-    dear = {"done": landed("done", fee_lamports=205_001)}
+    dear = {"done": landed("done", fee_lamports=COST + 1)}
     assert "CAP" in codes(evidence(final=dear))
 
 
@@ -353,7 +354,7 @@ def test_a_position_that_stays_liquidatable_must_be_attempted_after_the_faults()
         attempt("new", 3, "SIGNED"), more=(moves("attempt", "new", 3, 61.0, "SIGNED"),)
     )
     assert codes(replace(quiet(tried_again), duties=[duty()])) == set()
-    spent_up = books(limits=Limits(hour_lamports=410_000 - 200_001))
+    spent_up = books(limits=Limits(hour_lamports=2 * COST - 1))
     assert "NOT_LIVE" not in codes(evidence(spent_up, duties=[duty()]))
 
 

@@ -23,11 +23,11 @@ def _caps_in_memory(patches: Patches) -> None:
         return spent.get(store, 0), spent.get(store, 0)
 
     async def record(self: Part, work: Part, effect: Part) -> Part:
-        attempt = await recorded(self, work, effect)
-        if attempt is not None:
+        told = await recorded(self, work, effect)
+        if told.attempt is not None:
             store = self._store.store
-            spent[store] = spent.get(store, 0) + attempt.max_cost_lamports
-        return attempt
+            spent[store] = spent.get(store, 0) + told.attempt.max_cost_lamports
+        return told
 
     recorded = patches.set(executor.Executor, "_record", record)
     patches.set(executor, "spent", total)
@@ -123,7 +123,7 @@ CAPS: tuple[Mutant, ...] = (
         text="the caps count what this process has spent, in memory",
         caught_by=("CAP",),
         patch=_caps_in_memory,
-        swarm=world(cluster=DROPS, own=CRASHES, hour_lamports=2_400_000),
+        swarm=world(cluster=DROPS, own=CRASHES, hour_lamports=5_000_000),
         fast=True,
     ),
     Mutant(
@@ -153,14 +153,14 @@ CAPS: tuple[Mutant, ...] = (
         text="the caps count what was signed since the start of the process",
         caught_by=("CAP",),
         patch=_since_start,
-        swarm=world(cluster=DROPS, own=CRASHES, hour_lamports=2_400_000),
+        swarm=world(cluster=DROPS, own=CRASHES, hour_lamports=5_000_000),
     ),
     Mutant(
         name="X08",
         text="the balance guard ignores what is in flight",
         caught_by=("CAP",),
         patch=_in_flight_is_free,
-        swarm=world(cluster=DROPS, balance_lamports_min=KEEPER_LAMPORTS - 3_000_000),
+        swarm=world(cluster=DROPS, balance_lamports_min=KEEPER_LAMPORTS - 7_000_000),
     ),
     Mutant(
         name="X09",
