@@ -144,7 +144,10 @@ class Store(Archive, AlertBook, Protocol):
         ...
 
     def spent_lamports(self, since_ms: int) -> int:
-        """Return the most that the attempts signed since then can have cost; expired ones nothing."""
+        """Return the most that attempts signed since then can have cost, in lamports.
+
+        Live ones count whenever they were signed, those proven never to land do not.
+        """
         ...
 
     def record_failure(self, failure: FailureRow) -> None:

@@ -172,7 +172,9 @@ SELECT i.* FROM attempt AS a INNER JOIN intent AS i ON i.id = a.intent_id
 WHERE a.sig = :signature;
 
 -- name: spent_lamports(since_ms)^
-SELECT COALESCE(SUM(lamports), 0) AS lamports FROM spend WHERE signed_ms >= :since_ms;
+-- What can still land counts, whatever the clock that wrote its time has been set to since.
+SELECT COALESCE(SUM(lamports), 0) AS lamports FROM spend
+WHERE signed_ms >= :since_ms OR state IN ('SIGNED', 'SENT', 'SEEN');
 
 -- name: insert_liquidation(row, amount, health)!
 INSERT INTO liquidations (

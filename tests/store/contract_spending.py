@@ -72,10 +72,26 @@ class SpendingContract:
     ) -> None:
         first = claimed(store, position="a")
         assert store.record_attempt(first, attempt(first, "1", position="a"), 1, caps=caps)
+        end(store, OK, "1")
         second = claimed(store, now_ms=age_ms, position="b")
         late = attempt(second, "2", position="b")
 
         assert store.record_attempt(second, late, 1 + age_ms, caps=caps)
+
+    @pytest.mark.parametrize("sent", [False, True])
+    def test_what_is_live_counts_however_long_ago_the_clock_says_it_was_signed(
+        self, store: Store, sent: bool
+    ) -> None:
+        recorded(store)
+        if sent:
+            store.mark_sent("sig", 1_000)
+            store.mark_seen("sig", 900, "processed")
+        second = claimed(store, now_ms=2 * DAY_MS, position="b")
+        caps = SpendCaps(hour_lamports=2 * COST - 1, day_lamports=2 * COST)
+
+        assert store.spent_lamports(DAY_MS) == COST
+        with pytest.raises(SpendCapReached, match="cost_over_hour_cap"):
+            store.record_attempt(second, attempt(second, "2", position="b"), 2 * DAY_MS, caps=caps)
 
     def test_the_slot_that_was_judged_is_kept_with_the_intent(self, store: Store) -> None:
         claim = claimed(store)

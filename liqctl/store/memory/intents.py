@@ -269,9 +269,12 @@ class MemoryIntents(MemoryTables):
         return None if kept is None else (kept.intent.request, kept.intent.id, kept.intent.state)
 
     def spent_lamports(self, since_ms: int) -> int:
-        """Return the most that the attempts signed since then can have cost; expired ones nothing."""
-        attempts = self._attempts.values()
-        return sum(kept.lamports() for kept in attempts if kept.row.signed_ms >= since_ms)
+        """Return the most that attempts, live or signed since then, can have cost."""
+        return sum(
+            kept.lamports()
+            for kept in self._attempts.values()
+            if kept.row.signed_ms >= since_ms or kept.row.state in LIVE
+        )
 
     def record_failure(self, failure: FailureRow) -> None:
         """Append a failure."""

@@ -234,6 +234,6 @@ class SqlIntents(SqlSession):
         return None if row is None else (columns.request_of(row), row["id"], row["state"])
 
     def spent_lamports(self, since_ms: int) -> int:
-        """Return the most that the attempts signed since then can have cost; expired ones nothing."""
+        """Return the most that attempts, live or signed since then, can have cost."""
         with self._reading() as db:
             return int(self._sql.spent_lamports(db, since_ms=since_ms)["lamports"])
