@@ -277,13 +277,8 @@ SELECT * FROM queue
 WHERE order_waiting IS NOT NULL AND (CAST(:venue AS TEXT) IS NULL OR venue = :venue)
 ORDER BY health NULLS LAST, position;
 
--- name: delete_dropped(venue)!
-DELETE FROM queue
-WHERE order_waiting = 'drop' AND (CAST(:venue AS TEXT) IS NULL OR venue = :venue);
-
--- name: clear_orders(venue)!
-UPDATE queue SET order_waiting = NULL
-WHERE order_waiting IS NOT NULL AND (CAST(:venue AS TEXT) IS NULL OR venue = :venue);
+-- name: delete_dropped(position)!
+DELETE FROM queue WHERE position = :position AND order_waiting = 'drop';
 
 -- name: cancel_order(position, order)!
 UPDATE queue SET order_waiting = NULL WHERE position = :position AND order_waiting = :order;

@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import replace
+from types import SimpleNamespace
 
 import psycopg
 import pytest
 
+from liqctl.core.record import QueueOrder
 from liqctl.errors import StoreError
 from liqctl.ports import Store
 from liqctl.store.open import open_store
@@ -189,6 +191,32 @@ def test_two_keepers_that_write_the_same_rows_in_different_order_do_not_block_ea
     with ThreadPoolExecutor(2) as pool:
         for done in [pool.submit(write, stores[0], 1), pool.submit(write, stores[1], -1)]:
             done.result()
+
+
+@pytest.mark.parametrize("position", ["late", "taken"])
+def test_an_order_given_while_others_are_taken_is_taken_next(stores, position):
+    one, other = stores
+    assert isinstance(one, PostgresStore)
+    one.put_queue([queue_row("late"), queue_row("taken")], [])
+    one.set_order("taken", QueueOrder.RETRY)
+    read, interfere = one._sql.rows_with_orders, iter([None, other.set_order])
+
+    def rows_with_orders(db: object, **only: object) -> list[object]:
+        found = [*read(db, **only)]
+        if set_order := next(interfere, None):
+            set_order(position, QueueOrder.DROP)
+        return found
+
+    one._sql = SimpleNamespace(**{**vars(one._sql), "rows_with_orders": rows_with_orders})
+
+    first, second = one.take_orders(1), one.take_orders(2)
+
+    assert [(row.position, row.order) for row in first + second] == [
+        *([("taken", "retry")] if position == "late" else []),
+        (position, "drop"),
+    ]
+    assert position not in {row.position for row in one.queue()}
+    assert position in {excluded.position for excluded in one.exclusions()}
 
 
 def test_the_version_is_another_one_after_a_commit_of_somebody_else(stores):

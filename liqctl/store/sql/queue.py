@@ -46,16 +46,24 @@ class SqlQueue(SqlSession):
         with self._writing() as db:
             rows = [*self._sql.rows_with_orders(db, venue=venue)]
             found = [columns.queue_row_of(row) for row in rows]
-            for row in found:
-                if row.order is QueueOrder.DROP:
-                    dropped = Exclusion(position=row.position, reason=DROPPED, since_ms=now_ms)
-                    self._put_exclusion(db, dropped)
-                elif row.order is QueueOrder.RETRY:
-                    self._sql.remove_state(db, name=columns.exclusion_name(row.position))
-                    self._sql.reopen_held(db, position=row.position, now_ms=now_ms)
-            self._sql.delete_dropped(db, venue=venue)
-            self._sql.clear_orders(db, venue=venue)
-        return found
+            ordered = sorted(found, key=attrgetter("position"))
+            taken = {row.position for row in ordered if self._take_order(db, row, now_ms)}
+        return [row for row in found if row.position in taken]
+
+    def _take_order(self, db: object, row: QueueRow, now_ms: int) -> bool:
+        """Carry out the order of a row; False when somebody has just given it another one."""
+        position = row.position
+        if row.order is QueueOrder.DROP:
+            taken = bool(self._sql.delete_dropped(db, position=position))
+        else:
+            taken = bool(self._sql.cancel_order(db, position=position, order=row.order))
+        if taken and row.order is QueueOrder.DROP:
+            dropped = Exclusion(position=position, reason=DROPPED, since_ms=now_ms)
+            self._put_exclusion(db, dropped)
+        elif taken and row.order is QueueOrder.RETRY:
+            self._sql.remove_state(db, name=columns.exclusion_name(position))
+            self._sql.reopen_held(db, position=position, now_ms=now_ms)
+        return taken
 
     def exclude(self, exclusion: Exclusion) -> None:
         """Keep an exclusion in place of an earlier one; a retry that waits is cancelled."""
