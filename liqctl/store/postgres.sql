@@ -65,6 +65,10 @@ WHERE i.position = :attempt.position
         SELECT 1 FROM attempt AS a WHERE a.intent_id = i.id AND a.state = 'FINALIZED_OK'
     );
 
+-- name: attempt_state(signature)^
+-- Of two that end an attempt at once the second waits here, and then finds it ended.
+SELECT state FROM attempt WHERE sig = :signature FOR UPDATE;
+
 -- name: append_event(kind, body_json, now_ms)^
 WITH next AS (UPDATE event_counter SET seq = seq + 1 RETURNING seq)
 INSERT INTO events (seq, kind, at_ms, body_json)

@@ -18,7 +18,8 @@ from liqctl.store.postgres import PostgresStore
 from liqctl.store.postgres_link import Link
 from tests.store.contract import StoreContract
 from tests.store.postgres_server import fresh_url, server, told_store
-from tests.store.records import attempt, failure, position_row, queue_row, request
+from tests.store.records import ERR, attempt, failure, position_row, queue_row, request
+from tests.store.steps import end
 
 HOUR_MS = 3_600_000
 
@@ -151,6 +152,33 @@ def test_a_lease_that_ends_while_the_row_is_waited_for_has_ended(url, stores):
         waiting.join()
 
     assert recorded == [False]
+
+
+def test_of_two_that_end_one_attempt_at_once_one_writes_what_follows(stores):
+    one, other = stores
+    assert isinstance(one, PostgresStore)
+    claim = one.claim(request("ended twice"), "one", 0, 60_000)
+    assert claim is not None
+    assert one.record_attempt(claim, attempt(claim, "twice", position="ended twice"), 0)
+    failed = failure(position_pubkey="ended twice", signature="twice")
+    read = one._sql.attempt_state
+
+    def finish(store: Store) -> None:
+        end(store, ERR, "twice", failed=failed)
+
+    theirs = threading.Thread(target=lambda: finish(other))
+
+    def attempt_state(db: object, **only: object) -> object:
+        found = read(db, **only)
+        theirs.start()
+        theirs.join(0.1)
+        return found
+
+    one._sql = SimpleNamespace(**{**vars(one._sql), "attempt_state": attempt_state})
+    finish(one)
+    theirs.join()
+
+    assert len(one.recent_failures(position="ended twice")) == 1
 
 
 def test_numbers_of_events_become_visible_in_order_without_a_gap(url):
