@@ -114,7 +114,13 @@ class PostgresStore(SqlStore):
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
         with translated(self._name):
-            yield self._current()
+            try:
+                yield self._current()
+            except psycopg.errors.FeatureNotSupported:
+                # A statement was prepared before another process changed its tables, and the
+                # server would refuse it for ever; a new connection has prepared nothing.
+                self._link.drop()
+                raise
 
     @contextmanager
     def _snapshot(self) -> Iterator[Connection]:

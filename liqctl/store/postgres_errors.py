@@ -64,6 +64,12 @@ KINDS: tuple[
         "or find the session that holds the lock in pg_locks",
     ),
     (
+        errors.FeatureNotSupported,
+        StoreBusy,
+        "the tables of the database {place} have been changed by another process ({said}); "
+        "try again",
+    ),
+    (
         errors.ReadOnlySqlTransaction,
         StoreUnusable,
         "the database {place} is read-only; name its primary server in DATABASE_URL",

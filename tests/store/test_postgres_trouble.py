@@ -107,6 +107,24 @@ def test_a_newer_schema_is_refused_when_opened_and_when_it_appears_under_an_open
     store.close()
 
 
+@pytest.mark.parametrize("write", [False, True])
+def test_a_column_that_another_process_changed_fails_one_call_and_no_more(write):
+    url = fresh_url("changed")
+    with closing(open_store(url)) as store, psycopg.connect(url, autocommit=True) as other:
+
+        def work() -> object:
+            return store.append_event("queue", "{}", 1) if write else store.prices()
+
+        for _ in range(10):
+            work()
+        table, column = ("events", "seq") if write else ("prices", "max_age_s")
+        other.execute(f"ALTER TABLE {table} ALTER {column} TYPE NUMERIC".encode())
+
+        with pytest.raises(StoreBusy, match=r"have been changed .*cached plan must not change"):
+            work()
+        assert work() == (11 if write else [])
+
+
 def test_an_older_schema_is_migrated_by_a_writer_and_refused_by_a_reader():
     url = fresh_url("older")
     with pytest.raises(SettingsError, match="`liqctl watch` creates them"):
