@@ -74,7 +74,7 @@ async def _of_venue(
     fresh.absorb()
     withheld = sum(Doubt.WITHIN_CONFIDENCE in one.assessment.blockers for one in left.findings)
     missed = len(left.findings) - withheld
-    live = await store.run(store.store.live_attempts, venue.id)
+    live = await store.run(store.store.live_attempts, venue.program_id)
     firsts = [row.created_at for row in rows if row.created_at >= started_ms]
     return {
         "positions": left.coverage.positions,

@@ -292,7 +292,7 @@ async def _tell_of_others(session: Session, contexts: "Sequence[Context]") -> No
     store = contexts[0].store
     everything = len(await store.run(store.store.live_attempts))
     for context in contexts:
-        everything -= len(await store.run(store.store.live_attempts, context.venue.id))
+        everything -= len(await store.run(store.store.live_attempts, context.venue.program_id))
     if everything:
         session.screen.note(
             f"{everything:,} attempts of other venues are on record and not final; only a watch of "

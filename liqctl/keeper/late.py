@@ -25,8 +25,8 @@ async def fill_in(context: Context) -> int:
         StoreError: the store cannot be read or written.
     """
     store, filled = context.store.store, 0
-    venue = context.venue.id
-    for attempt in await context.store.run(store.unpriced_attempts, ATTEMPTS_MAX, venue):
+    program = context.venue.program_id
+    for attempt in await context.store.run(store.unpriced_attempts, ATTEMPTS_MAX, program):
         try:
             landed = await context.chain.transaction(attempt.signature)
         except RpcError as error:

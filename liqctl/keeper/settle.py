@@ -128,7 +128,7 @@ class Settler:
         An attempt that was recorded but perhaps never sent is treated as sent.
         """
         store, taken = self._store.store, 0
-        for attempt in await self._store.run(store.live_attempts, self._context.venue.id):
+        for attempt in await self._store.run(store.live_attempts, self._context.venue.program_id):
             if attempt.signature in self._live or attempt.signature in self.expected:
                 continue
             known = await self._store.run(store.intent_of, attempt.signature)

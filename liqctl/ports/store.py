@@ -44,7 +44,8 @@ class Store(Archive, AlertBook, Protocol):
         """Return the intent under a fresh lease, or None when somebody else holds it.
 
         An intent of this generation that has not ended is taken up again; otherwise a new one is
-        recorded, with the next step number. None too while it is HELD or has a live attempt.
+        recorded, with the next step number. None too while it is HELD, or while an attempt for
+        the position is live, of whatever generation.
         """
         ...
 
@@ -63,6 +64,7 @@ class Store(Archive, AlertBook, Protocol):
     ) -> bool:
         """Commit a SIGNED attempt durably and open its intent; False when the claim is not ours.
 
+        False too while an attempt for another generation or step of the position is live.
         The slot is that of the state which was judged. The caps are counted in the same commit:
         no two keepers spend the same lamports.
 
@@ -121,12 +123,15 @@ class Store(Archive, AlertBook, Protocol):
         """Give up the lease; the intent stays as it is."""
         ...
 
-    def live_attempts(self, venue: str | None = None) -> list[Attempt]:
-        """Return every attempt (of one venue) that is not terminal, oldest first."""
+    def live_attempts(self, program: str | None = None) -> list[Attempt]:
+        """Return every attempt (for one program) that is not terminal, oldest first.
+
+        By program and not by venue: the name of a mapped one is the user's, who may change it.
+        """
         ...
 
-    def unpriced_attempts(self, limit: int, venue: str | None = None) -> list[Attempt]:
-        """Return final attempts (of one venue) whose fee no node has told yet, newest first."""
+    def unpriced_attempts(self, limit: int, program: str | None = None) -> list[Attempt]:
+        """Return final attempts (for one program) whose fee no node has told yet, newest first."""
         ...
 
     def price_attempt(

@@ -46,7 +46,8 @@ WHERE id = :claim.intent_id
 
 -- name: insert_attempt(claim, attempt, now_ms)!
 -- The row of the intent is locked first: what is asked of it afterwards, and of the clock, is true
--- until the end of the transaction, however long somebody else had it.
+-- until the end of the transaction, however long somebody else had it. Attempts of two intents
+-- wait for one another at lock_spending.
 WITH held AS MATERIALIZED (SELECT * FROM intent WHERE id = :claim.intent_id FOR UPDATE)
 INSERT INTO attempt (
     sig, intent_id, n, raw, blockhash, lvbh, min_ctx_slot, cu_limit, cu_price,
@@ -63,6 +64,11 @@ WHERE i.position = :attempt.position
     AND i.state IN ('NEW', 'OPEN')
     AND NOT EXISTS (
         SELECT 1 FROM attempt AS a WHERE a.intent_id = i.id AND a.state = 'FINALIZED_OK'
+    )
+    AND NOT EXISTS (
+        SELECT 1 FROM intent AS another INNER JOIN attempt AS a ON a.intent_id = another.id
+        WHERE another.program = i.program AND another.position = i.position AND another.id <> i.id
+            AND a.state IN ('SIGNED', 'SENT', 'SEEN')
     );
 
 -- name: attempt_state(signature)^

@@ -3,13 +3,16 @@
 -- Rules: parameters are declared; times come in as parameters (no clock and no dice in SQL);
 -- what is due before bytes leave the process is one explicit statement here.
 
+-- name: in_flight(request)^
+-- What is live for an earlier generation could hit a position that was opened again.
+SELECT EXISTS (
+    SELECT 1 FROM intent AS i INNER JOIN attempt AS a ON a.intent_id = i.id
+    WHERE i.program = :request.program AND i.position = :request.position
+        AND a.state IN ('SIGNED', 'SENT', 'SEEN')
+) AS has_live;
+
 -- name: latest_intent(request, generation)^
-SELECT
-    id, step, state,
-    EXISTS (
-        SELECT 1 FROM attempt
-        WHERE attempt.intent_id = intent.id AND attempt.state IN ('SIGNED', 'SENT', 'SEEN')
-    ) AS has_live
+SELECT id, step, state
 FROM intent
 WHERE program = :request.program AND position = :request.position AND generation = :generation
 ORDER BY step DESC
@@ -84,6 +87,11 @@ WHERE i.id = :claim.intent_id
     AND i.state IN ('NEW', 'OPEN')
     AND NOT EXISTS (
         SELECT 1 FROM attempt AS a WHERE a.intent_id = i.id AND a.state = 'FINALIZED_OK'
+    )
+    AND NOT EXISTS (
+        SELECT 1 FROM intent AS another INNER JOIN attempt AS a ON a.intent_id = another.id
+        WHERE another.program = i.program AND another.position = i.position AND another.id <> i.id
+            AND a.state IN ('SIGNED', 'SENT', 'SEEN')
     );
 
 -- name: open_intent(intent_id, now_ms)!
@@ -135,19 +143,19 @@ RETURNING intent_id;
 -- name: attempt_state(signature)^
 SELECT state FROM attempt WHERE sig = :signature;
 
--- name: live_attempts(venue)
+-- name: live_attempts(program)
 -- The sum keeps SQLite from walking all attempts by time instead of the few live ones.
 SELECT a.*, i.position
 FROM attempt AS a INNER JOIN intent AS i ON i.id = a.intent_id
 WHERE a.state IN ('SIGNED', 'SENT', 'SEEN')
-    AND (CAST(:venue AS TEXT) IS NULL OR i.venue = :venue)
+    AND (CAST(:program AS TEXT) IS NULL OR i.program = :program)
 ORDER BY a.signed_ms + 0, a.intent_id, a.n;
 
--- name: unpriced_attempts(venue, limit)
+-- name: unpriced_attempts(program, limit)
 SELECT a.*, i.position
 FROM attempt AS a INNER JOIN intent AS i ON i.id = a.intent_id
 WHERE a.state IN ('FINALIZED_OK', 'FINALIZED_ERR') AND a.fee_paid IS NULL
-    AND (CAST(:venue AS TEXT) IS NULL OR i.venue = :venue)
+    AND (CAST(:program AS TEXT) IS NULL OR i.program = :program)
 ORDER BY a.signed_ms DESC
 LIMIT :limit;
 

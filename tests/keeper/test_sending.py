@@ -181,6 +181,18 @@ async def test_a_node_that_hangs_does_not_hold_up_the_end(stage, monkeypatch):
     assert await stage.keeper().settler.recover() == 1
 
 
+async def test_an_attempt_is_taken_up_after_its_venue_was_given_another_name(stage):
+    keeper = stage.keeper()
+    await keeper.start()
+    await execute(keeper)
+    stage.lapse()
+
+    heir = stage.keeper()
+    heir.venue.id = "renamed"
+
+    assert await heir.settler.recover() == 1
+
+
 async def test_a_lost_lease_ends_the_wait_for_its_attempt(stage, monkeypatch):
     monkeypatch.setattr("liqctl.keeper.settle.RENEW_MS", 0)
     keeper = stage.keeper()

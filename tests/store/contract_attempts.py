@@ -259,19 +259,21 @@ class AttemptContract:
         with pytest.raises(InvariantError):
             end(store, OK, row=liquidation("another"))
 
-    def test_live_and_unpriced_attempts_are_read_by_venue(self, store: Store) -> None:
-        for venue in ("reference", "other"):
-            claim = claimed(store, position=venue, venue=venue)
-            assert store.record_attempt(claim, attempt(claim, venue, position=venue), 1)
+    def test_live_and_unpriced_attempts_are_read_by_program_whatever_it_was_called(
+        self, store: Store
+    ) -> None:
+        for program in ("prog", "other"):
+            claim = claimed(store, position=program, program=program, venue=f"once {program}")
+            assert store.record_attempt(claim, attempt(claim, program, position=program), 1)
 
         def found(attempts: list[Attempt]) -> list[str]:
             return sorted(each.signature for each in attempts)
 
-        assert found(store.live_attempts()) == ["other", "reference"]
+        assert found(store.live_attempts()) == ["other", "prog"]
         assert found(store.live_attempts("other")) == ["other"]
         assert store.live_attempts("third") == []
-        for signature in ("reference", "other"):
+        for signature in ("prog", "other"):
             end(store, replace(OK, fee_lamports=None), signature)
-        assert found(store.unpriced_attempts(9)) == ["other", "reference"]
-        assert found(store.unpriced_attempts(9, "reference")) == ["reference"]
-        assert store.unpriced_attempts(9, venue="third") == []
+        assert found(store.unpriced_attempts(9)) == ["other", "prog"]
+        assert found(store.unpriced_attempts(9, "prog")) == ["prog"]
+        assert store.unpriced_attempts(9, program="third") == []

@@ -90,6 +90,26 @@ class ClaimContract:
         again = claimed(store, now_ms=3)
         assert (again.intent_id, again.attempts) == (claim.intent_id, 1)
 
+    def test_a_position_in_flight_cannot_be_claimed_under_another_generation(
+        self, store: Store
+    ) -> None:
+        recorded(store)
+
+        assert store.claim(request(generation=8), "other", 2, LEASE_MS) is None
+        assert claimed(store, program="elsewhere", generation=8).key == "elsewhere:pos:8:1"
+        end(store, ERR)
+        assert claimed(store, owner="other", now_ms=3, generation=8).key == "prog:pos:8:1"
+
+    def test_of_two_generations_that_were_claimed_one_has_an_attempt_at_a_time(
+        self, store: Store
+    ) -> None:
+        before, after = claimed(store), claimed(store, owner="other", generation=8)
+        assert store.record_attempt(before, attempt(before), 1)
+
+        assert not store.record_attempt(after, attempt(after, "second"), 1)
+        end(store, ERR)
+        assert store.record_attempt(after, attempt(after, "second"), 2)
+
     def test_a_live_attempt_is_adopted_after_the_lease_or_by_its_owner(self, store: Store) -> None:
         claim = recorded(store)
 

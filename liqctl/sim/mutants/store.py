@@ -18,11 +18,16 @@ _LEASE = """AND (
         OR lease_until > :lease_until
     )"""
 _FENCE = "AND i.owner = :claim.owner AND i.fence = :claim.fence AND i.lease_until > :now_ms"
-_HAS_LIVE = """EXISTS (
-        SELECT 1 FROM attempt
-        WHERE attempt.intent_id = intent.id AND attempt.state IN ('SIGNED', 'SENT', 'SEEN')
-    ) AS has_live"""
-NO_LEASE = sql((_LEASE, ""), (_FENCE, ""), (_HAS_LIVE, "0 AS has_live"))
+_HAS_LIVE = """AND a.state IN ('SIGNED', 'SENT', 'SEEN')
+) AS has_live"""
+_ANOTHER_LIVE = """AND another.id <> i.id
+            AND a.state IN ('SIGNED', 'SENT', 'SEEN')"""
+NO_LEASE = sql(
+    (_LEASE, ""),
+    (_FENCE, ""),
+    (_HAS_LIVE, "AND FALSE) AS has_live"),
+    (_ANOTHER_LIVE, "AND FALSE"),
+)
 
 
 def _name(call: Part) -> str:

@@ -37,13 +37,13 @@ class MemoryIntents(MemoryTables):
 
     def claim(self, request: IntentRequest, owner: str, now_ms: int, lease_ms: int) -> Claim | None:
         """Return the intent under a fresh lease; None while it is leased, in flight or HELD."""
+        if self._in_flight(request):
+            return None
         steps = [i for i in self._intents if _subject(i.request) == _subject(request)]
         latest = steps[-1] if steps else None
         if latest is None or latest.state in ENDED:
             latest = KeptIntent(id=len(self._intents) + 1, request=request, step=len(steps) + 1)
             self._intents.append(latest)
-        if latest.has(*LIVE):
-            return None
         claim = self.adopt(latest.id, owner, now_ms, lease_ms)
         if claim is not None:
             latest.request = replace(
@@ -70,6 +70,14 @@ class MemoryIntents(MemoryTables):
             fence=intent.fence,
             attempts=len(intent.attempts),
             read_slot_min=self._read_slot_min(intent.request),
+        )
+
+    def _in_flight(self, request: IntentRequest) -> bool:
+        place = (request.program, request.position)
+        return any(
+            intent.has(*LIVE)
+            for intent in self._intents
+            if (intent.request.program, intent.request.position) == place
         )
 
     def _read_slot_min(self, request: IntentRequest) -> int:
@@ -144,6 +152,8 @@ class MemoryIntents(MemoryTables):
         )
         if known or intent.has(*LIVE) or attempt.state is not AttemptState.SIGNED:
             raise StoreError("attempt: not a new one, not SIGNED, or another one is live")
+        if self._in_flight(intent.request):
+            return False
         kept = KeptAttempt(
             row=replace(attempt, signed_ms=now_ms, sends=0, seen_slot=None), intent=intent
         )
@@ -226,22 +236,22 @@ class MemoryIntents(MemoryTables):
         self._liquidations[row.signature] = numbered
         self.append_event("liquidation", liquidation_event(row), row.created_at)
 
-    def live_attempts(self, venue: str | None = None) -> list[Attempt]:
-        """Return every attempt (of one venue) that is not terminal, oldest first."""
+    def live_attempts(self, program: str | None = None) -> list[Attempt]:
+        """Return every attempt (for one program) that is not terminal, oldest first."""
         live = [
             kept.row
             for kept in self._attempts.values()
-            if kept.row.state in LIVE and venue in {None, kept.intent.request.venue}
+            if kept.row.state in LIVE and program in {None, kept.intent.request.program}
         ]
         return sorted(live, key=lambda row: (row.signed_ms, row.intent_id, row.n))
 
-    def unpriced_attempts(self, limit: int, venue: str | None = None) -> list[Attempt]:
-        """Return final attempts (of one venue) whose fee no node has told yet, newest first."""
+    def unpriced_attempts(self, limit: int, program: str | None = None) -> list[Attempt]:
+        """Return final attempts (for one program) whose fee no node has told yet, newest first."""
         found = [
             replace(kept.row, final_slot=kept.ending.final_slot)
             for kept in self._attempts.values()
             if kept.row.state in FINALIZED
-            and venue in {None, kept.intent.request.venue}
+            and program in {None, kept.intent.request.program}
             and kept.ending is not None
             and kept.ending.fee_lamports is None
         ]

@@ -17,6 +17,8 @@ class SqlIntents(SqlSession):
         """Return the intent under a fresh lease; None while it is leased, in flight or HELD."""
         generation = columns.stored_amount(request.generation)
         with self._writing() as db:
+            if self._sql.in_flight(db, request=request)["has_live"]:
+                return None
             latest = self._sql.latest_intent(db, request=request, generation=generation)
             if latest is None or latest["state"] in {"DONE", "GONE", "FAILED"}:
                 step = 1 if latest is None else latest["step"] + 1
@@ -41,8 +43,6 @@ class SqlIntents(SqlSession):
                     attempts=0,
                     read_slot_min=self._read_slot_min(db, made["id"]),
                 )
-            if latest["has_live"]:
-                return None
             claim = self._take(db, latest["id"], owner, now_ms, lease_ms)
             if claim is not None:
                 self._sql.refresh_decision(db, intent_id=claim.intent_id, request=request)
@@ -206,15 +206,16 @@ class SqlIntents(SqlSession):
         elif row.fee_lamports is not None:
             self._sql.correct_liquidation(db, row=row, amount=amount)
 
-    def live_attempts(self, venue: str | None = None) -> list[Attempt]:
-        """Return every attempt (of one venue) that is not terminal, oldest first."""
+    def live_attempts(self, program: str | None = None) -> list[Attempt]:
+        """Return every attempt (for one program) that is not terminal, oldest first."""
         with self._reading() as db:
-            return [columns.attempt_of(row) for row in self._sql.live_attempts(db, venue=venue)]
+            found: Any = self._sql.live_attempts(db, program=program)
+            return [columns.attempt_of(row) for row in found]
 
-    def unpriced_attempts(self, limit: int, venue: str | None = None) -> list[Attempt]:
-        """Return final attempts (of one venue) whose fee no node has told yet, newest first."""
+    def unpriced_attempts(self, limit: int, program: str | None = None) -> list[Attempt]:
+        """Return final attempts (for one program) whose fee no node has told yet, newest first."""
         with self._reading() as db:
-            found: Any = self._sql.unpriced_attempts(db, venue=venue, limit=max(0, limit))
+            found: Any = self._sql.unpriced_attempts(db, program=program, limit=max(0, limit))
             return [columns.attempt_of(row) for row in found]
 
     def price_attempt(
