@@ -135,12 +135,12 @@ class Simulation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Landed:
-    """A transaction as the ledger keeps it."""
+    """A transaction as the ledger keeps it; a fee that cannot be believed is None."""
 
     signature: str
     slot: int
     block_time_s: int | None
-    fee_lamports: int
+    fee_lamports: int | None
     compute_units: int | None
     failure: Failure | None
     logs: tuple[str, ...]

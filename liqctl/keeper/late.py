@@ -9,6 +9,7 @@ from liqctl.core.intent import Attempt, AttemptState
 from liqctl.core.record import Liquidation
 from liqctl.errors import RpcError
 from liqctl.keeper.context import Context
+from liqctl.keeper.ledger import read_landed
 from liqctl.keeper.rows import liquidation_row
 
 log = structlog.get_logger(__name__)
@@ -28,14 +29,15 @@ async def fill_in(context: Context) -> int:
     program = context.venue.program_id
     for attempt in await context.store.run(store.unpriced_attempts, ATTEMPTS_MAX, program):
         try:
-            landed = await context.chain.transaction(attempt.signature)
+            landed = await read_landed(context.chain, attempt, attempt.final_slot or 0)
         except RpcError as error:
             log.debug("ledger_silent", signature=attempt.signature, error=str(error))
             return filled
-        if landed is None or landed.slot != attempt.final_slot:
-            continue  # another slot is another fork, where it may have done something else
+        fee_lamports = None if landed is None else landed.fee_lamports
+        if landed is None or fee_lamports is None:
+            continue
         row = await _liquidation(context, attempt, landed)
-        await context.store.run(store.price_attempt, attempt.signature, landed.fee_lamports, row)
+        await context.store.run(store.price_attempt, attempt.signature, fee_lamports, row)
         log.info("ledger_told", signature=attempt.signature)
         filled += 1
     return filled

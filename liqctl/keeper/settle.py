@@ -46,6 +46,7 @@ from liqctl.keeper.context import Context, failure_text
 from liqctl.keeper.ending import at_loss, ending_of, failure_of, liquidation_of
 from liqctl.keeper.gate import Gate
 from liqctl.keeper.late import fill_in
+from liqctl.keeper.ledger import read_landed
 from liqctl.keeper.live import Live
 from liqctl.keeper.metrics import Speeds
 from liqctl.keeper.rows import liquidate_index_of
@@ -332,15 +333,10 @@ class Settler:
         return Noted(state=AttemptState.SENT) if unsent else None
 
     async def _read_ledger(self, live: Live) -> Event:
-        """Ask what the ledger tells; a node that has or shows no history tells nothing.
-
-        Nor does one that shows another slot than the status: it tells of a fork of its own, where
-        the transaction may have done something else.
-        """
+        """Ask what the ledger tells; a node that has or shows no history tells nothing."""
         status = present(live.status, "a ledger read without a status")
         try:
-            landed = await self._chain.transaction(live.attempt.signature)
-            live.landed = landed if landed is not None and landed.slot == status.slot else None
+            live.landed = await read_landed(self._chain, live.attempt, status.slot)
         except RpcError as error:
             hidden = isinstance(error, RpcRefused) and error.code == NO_HISTORY
             if not hidden and not isinstance(error, RpcMalformed):

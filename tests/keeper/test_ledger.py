@@ -1,0 +1,73 @@
+"""The fee that the ledger tells is believed only as far as the attempt can have cost it."""
+
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from liqctl.keeper.late import fill_in
+from tests.keeper.stage import Stage, execute, settle
+
+FEE_LAMPORTS = 205_000
+
+
+@pytest.fixture
+async def stage(tmp_path):
+    made = Stage(tmp_path)
+    yield made
+    await made.close()
+
+
+def tell_fee(stage: Stage, fee_lamports: int) -> None:
+    """Have the node tell this fee of every landed transaction."""
+
+    def told(params: list[Any]) -> object:
+        shown = stage.rpc.really("getTransaction", params)
+        return shown and {**shown, "meta": {**shown["meta"], "fee": fee_lamports}}
+
+    stage.rpc.faults["getTransaction"] = told
+
+
+@pytest.mark.parametrize("fee_lamports", [0, 10**10, 2**62, 2**63 - 1])
+async def test_a_fee_that_cannot_be_is_a_fee_that_was_not_told(stage, fee_lamports):
+    keeper = stage.keeper()
+    await keeper.start()
+    tell_fee(stage, fee_lamports)
+    await execute(keeper)
+    with capture_logs() as logs:
+        await settle(stage, keeper)
+
+    assert stage.rows("SELECT state, fee_paid FROM attempt") == [("FINALIZED_OK", None)]
+    assert stage.rows("SELECT fee_lamports FROM liquidations") == [(None,)]
+    assert [line["fee_lamports"] for line in logs if line["event"] == "fee_not_believed"] == [
+        fee_lamports
+    ]
+
+
+@pytest.mark.parametrize("fee_lamports", [0, 2**63 - 1])
+async def test_a_fee_that_cannot_be_is_not_filled_in_later_either(stage, fee_lamports):
+    keeper = stage.keeper()
+    await keeper.start()
+    tell_fee(stage, fee_lamports)
+    await execute(keeper)
+    await settle(stage, keeper)
+
+    assert await fill_in(keeper._context) == 0
+    assert stage.rows("SELECT fee_paid FROM attempt") == [(None,)]
+
+    stage.rpc.faults.clear()
+    assert await fill_in(keeper._context) == 1
+    assert stage.rows("SELECT fee_paid FROM attempt") == [(FEE_LAMPORTS,)]
+    assert stage.rows("SELECT fee_lamports FROM liquidations") == [(FEE_LAMPORTS,)]
+
+
+async def test_the_whole_of_what_an_attempt_may_cost_is_believed(stage):
+    keeper = stage.keeper()
+    await keeper.start()
+    execution = await execute(keeper)
+    assert execution.live is not None
+    most_lamports = execution.live.attempt.max_cost_lamports
+    tell_fee(stage, most_lamports)
+    await settle(stage, keeper)
+
+    assert stage.rows("SELECT fee_paid FROM attempt") == [(most_lamports,)]
