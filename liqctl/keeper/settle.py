@@ -8,7 +8,7 @@ import structlog
 
 from liqctl.chain.answers import Commitment, Status
 from liqctl.chain.expiry import prove_expiry
-from liqctl.chain.rpc import NO_HISTORY
+from liqctl.chain.member import kind_of
 from liqctl.chain.send_answer import SendKind
 from liqctl.core.events import Cause, OutcomeSeen
 from liqctl.core.intent import AttemptState
@@ -36,8 +36,6 @@ from liqctl.core.sending_events import (
 from liqctl.errors import (
     InvariantError,
     RpcError,
-    RpcMalformed,
-    RpcRefused,
     StoreBusy,
     StoreError,
     present,
@@ -59,6 +57,8 @@ RESCUE_MS = 2_000
 FILL_IN_MS = 15_000
 STATUS_BATCH = 256
 LATENCIES_KEPT = 10_000
+# What says of a node that it is away, ill, busy or behind; the same question may be answered later.
+PASSING = frozenset({"unreachable", "failing", "busy", "too_early"})
 STOP_SENDING = frozenset({SendKind.HOPELESS, SendKind.BROKE, SendKind.REJECTED_BUG})
 
 
@@ -226,12 +226,16 @@ class Settler:
             log.warning("leases_kept", error=str(error))
 
     async def _follow_apart(self, live: Live, status: Status | None, height: int) -> None:
-        """Follow one attempt; what is wrong with it alone holds up no other."""
+        """Follow one attempt; what is wrong with it alone holds up no other.
+
+        A node that is away or busy ends the round, or every attempt would wait for it in turn.
+        Whoever met that comes last in the next round.
+        """
         try:
             await self._follow(live, status, height)
-        except (RpcRefused, RpcMalformed) as error:
-            self.counts["rpc_errors"] += 1
-            log.warning("attempt_waits", signature=live.attempt.signature, error=str(error))
+        except RpcError:
+            self._live[live.attempt.signature] = self._live.pop(live.attempt.signature)
+            raise
         except StoreBusy:
             raise
         except StoreError as error:
@@ -333,13 +337,15 @@ class Settler:
         return Noted(state=AttemptState.SENT) if unsent else None
 
     async def _read_ledger(self, live: Live) -> Event:
-        """Ask what the ledger tells; a node that has or shows no history tells nothing."""
+        """Ask what the ledger tells; a node that refuses or answers wrongly tells nothing.
+
+        Only so many silences are waited for, hence an outage is none of them.
+        """
         status = present(live.status, "a ledger read without a status")
         try:
             live.landed = await read_landed(self._chain, live.attempt, status.slot)
         except RpcError as error:
-            hidden = isinstance(error, RpcRefused) and error.code == NO_HISTORY
-            if not hidden and not isinstance(error, RpcMalformed):
+            if kind_of(error) in PASSING:
                 raise
             log.warning("transaction_not_shown", error=str(error))
         if status.failure is None:

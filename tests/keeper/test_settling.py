@@ -273,3 +273,63 @@ async def test_a_node_that_shows_a_transaction_on_a_fork_of_its_own_is_not_belie
     await keeper.settler.settle_once()
 
     assert stage.rows("SELECT fee_lamports FROM liquidations") == [(205_000,)]
+
+
+@pytest.mark.parametrize("code", [-32601, 403, -32603, -32602])
+async def test_a_ledger_that_is_refused_for_good_is_waited_for_a_counted_number_of_times(
+    stage, code
+):
+    keeper = stage.keeper()
+    await keeper.start()
+    [live] = await launched(keeper, 1)
+    hide(stage, live.attempt.signature, code)
+    stage.ticks(40)
+    for _ in range(9):
+        await keeper.settler.settle_once()
+    assert stage.rows("SELECT state FROM attempt")[0][0] in {"SENT", "SEEN"}
+
+    await keeper.settler.settle_once()
+
+    assert stage.rows("SELECT state, fee_paid FROM attempt") == [("FINALIZED_OK", None)]
+
+
+@pytest.mark.parametrize("code", [BUSY, 503, -32005, -32016, None])
+async def test_an_outage_of_the_ledger_is_waited_for_and_holds_up_no_other(stage, code):
+    keeper = stage.keeper()
+    await keeper.start()
+    lives = await launched(keeper, 4)
+    hidden = {live.attempt.signature for live in lives[:2]}
+
+    def refuse(params: list[Any]) -> None:
+        if params[0] in hidden:
+            raise RpcUnreachable if code is None else RpcRefused("later", code=code)
+
+    stage.rpc.faults["getTransaction"] = refuse
+    stage.ticks(40)
+    for _ in range(30):
+        await keeper.settler.settle_once()
+    ended = stage.rows("SELECT sig FROM attempt WHERE state = 'FINALIZED_OK'")
+    assert {sig for (sig,) in ended} == {live.attempt.signature for live in lives[2:]}
+
+    stage.rpc.faults.clear()
+    await keeper.settler.settle_once()
+
+    assert stage.rows("SELECT COUNT(*) FROM attempt WHERE fee_paid > 0") == [(4,)]
+
+
+async def test_a_node_that_is_away_is_asked_for_one_transaction_a_round(stage):
+    keeper = stage.keeper()
+    await keeper.start()
+    await launched(keeper, 4)
+    asked = []
+
+    def away(params: list[Any]) -> None:
+        asked.append(params[0])
+        raise RpcUnreachable
+
+    stage.rpc.faults["getTransaction"] = away
+    stage.ticks(40)
+    for _ in range(4):
+        await keeper.settler.settle_once()
+
+    assert len(asked) == len(set(asked)) == 4
