@@ -301,7 +301,7 @@ def _looked(state: Sending, attempt: Attempt, look: Looked) -> Stepped:
         return replace(state, final_slot=look.slot, confirmed=True), (ReadLedger(),)
     if look.level is not None:
         state = replace(state, confirmed=look.level == "confirmed")
-        if attempt.state is AttemptState.SEEN:
+        if attempt.state is AttemptState.SEEN and attempt.seen_slot is not None:
             return state, ()
         return state, (NoteSeen(slot=look.slot, level=look.level),)
     if attempt.state is AttemptState.SEEN:

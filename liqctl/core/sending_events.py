@@ -92,7 +92,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Noted:
-    """The store holds this live state of the attempt now."""
+    """The store holds this live state of the attempt now; SEEN in no slot, if it could be written."""
 
     state: AttemptState
     slot: int | None = None

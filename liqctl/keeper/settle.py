@@ -308,7 +308,19 @@ class Settler:
         )
 
     async def _note(self, live: Live, effect: NoteSent | NoteSeen | NoteUnseen) -> Event | None:
-        """Write a live state of the attempt."""
+        """Write a live state of the attempt; where that fails it counts as SEEN.
+
+        The row may say so all the same, and nothing SEEN is proven expired.
+        """
+        if isinstance(effect, NoteSent):
+            return await self._note_sent(live)
+        try:
+            return await self._note_sight(live, effect)
+        except StoreError:
+            live.state, _ = step(live.state, Noted(state=AttemptState.SEEN))
+            raise
+
+    async def _note_sight(self, live: Live, effect: NoteSeen | NoteUnseen) -> Event:
         store, signature = self._store.store, live.attempt.signature
         match effect:
             case NoteSeen():
@@ -320,19 +332,15 @@ class Settler:
                 live.seen_ns = 0
                 await self._store.run(store.mark_unseen, signature)
                 return Noted(state=AttemptState.SENT)
-            case _:
-                return await self._note_sent(live)
 
     async def _note_sent(self, live: Live) -> Event | None:
-        """Count a send; the bytes are out whether or not that can be written."""
+        """Count a send; the bytes are out whether or not that can be written, or was."""
         try:
             mark = self._store.store.mark_sent
             await self._store.run(mark, live.attempt.signature, self._clock.unix_ms())
         except StoreError as error:
-            # After a restart SIGNED counts as sent.
             self.counts["store_errors"] += 1
             log.warning("send_not_marked", signature=live.attempt.signature, error=str(error))
-            return None
         unsent = live.attempt.state is AttemptState.SIGNED
         return Noted(state=AttemptState.SENT) if unsent else None
 

@@ -95,6 +95,82 @@ async def test_a_mark_that_fails_after_the_send_does_not_turn_it_into_a_failure(
     assert len(set(stage.rpc.sent())) == 1
 
 
+def answer_late(keeper: Keeper, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Have the next call of a store method commit, and fail all the same."""
+    store = keeper._context.store.store
+    working = getattr(store, name)
+
+    def method(*given: Any, **named: Any) -> Any:
+        monkeypatch.setattr(store, name, working)
+        working(*given, **named)
+        raise StoreBusy
+
+    monkeypatch.setattr(store, name, method)
+
+
+def status_of(stage: Stage, level: str | None) -> Any:
+    """Return what a node tells of a transaction that it has seen, or has not."""
+    slot = stage.world.slot
+    seen = {"slot": slot, "err": None, "confirmationStatus": level, "confirmations": 0}
+    return {"context": {"slot": slot}, "value": [seen if level else None]}
+
+
+async def test_a_send_that_was_marked_although_the_database_failed_ends_as_any_other(
+    stage, monkeypatch
+):
+    keeper = stage.keeper()
+    await keeper.start()
+    stage.rpc.faults["sendTransaction"] = lambda _: False
+    answer_late(keeper, monkeypatch, "mark_sent")
+    await execute(keeper)
+    stage.ticks(200)
+
+    await keeper.settler.settle_once()
+
+    assert stage.rows("SELECT state FROM attempt") == [("EXPIRED",)]
+
+
+@pytest.mark.parametrize(
+    ("name", "levels"),
+    [("mark_seen", ["processed"]), ("mark_unseen", ["processed", None])],
+)
+async def test_a_sight_that_was_written_although_the_database_failed_blocks_no_end(
+    stage, monkeypatch, name, levels
+):
+    keeper = stage.keeper()
+    await keeper.start()
+    stage.rpc.faults["sendTransaction"] = lambda _: False
+    await execute(keeper)
+    answer_late(keeper, monkeypatch, name)
+    told = [status_of(stage, level) for level in levels]
+    stage.rpc.faults["getSignatureStatuses"] = lambda _: told.pop(0)
+    for _ in levels[1:]:
+        await keeper.settler.settle_once()
+    with pytest.raises(StoreBusy):
+        await keeper.settler.settle_once()
+    del stage.rpc.faults["getSignatureStatuses"]
+    stage.ticks(200)
+
+    for _ in range(2):
+        await keeper.settler.settle_once()
+
+    assert stage.rows("SELECT state FROM attempt") == [("EXPIRED",)]
+
+
+async def test_a_sight_that_could_not_be_written_is_written_at_the_next_look(stage, monkeypatch):
+    keeper = stage.keeper()
+    await keeper.start()
+    await execute(keeper)
+    stage.rpc.faults["getSignatureStatuses"] = lambda _: status_of(stage, "processed")
+    spoil(keeper, monkeypatch, "mark_seen", 1)
+    with pytest.raises(StoreBusy):
+        await keeper.settler.settle_once()
+
+    await keeper.settler.settle_once()
+
+    assert stage.rows("SELECT state FROM attempt") == [("SEEN",)]
+
+
 @pytest.mark.parametrize("method", ["end_attempt", "mark_seen", "intent_of", "renew"])
 async def test_an_ending_that_cannot_be_written_is_written_later_and_once(
     stage, monkeypatch, method
