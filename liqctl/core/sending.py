@@ -34,6 +34,7 @@ from liqctl.core.sending_events import (
     Event,
     Heard,
     LeaseLost,
+    LeaseTaken,
     LedgerRead,
     Looked,
     Noted,
@@ -167,6 +168,12 @@ def step(state: Sending, event: Event) -> Stepped:
             _expect(state, Phase.LIVE)
             stop = Stop(result=Result.REFUSED, cause=Cause.BUSY, reason="held_by_another")
             return replace(state, phase=Phase.OVER), (Report(stop=stop),)
+        case LeaseTaken():
+            _expect(state, Phase.LIVE)
+            # Of our own sends we know more than the row, which a mark may have failed to reach.
+            seen = event.attempt.state is AttemptState.SEEN
+            attempt = event.attempt if seen else state.attempt
+            return replace(state, claim=event.claim, attempt=attempt), ()
         case _:
             return _live(state, event)
 

@@ -134,6 +134,14 @@ class LeaseLost:
     """Somebody else owns the intent, and with it the attempt."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseTaken:
+    """The lease had run out and is ours again; the attempt is as others may have left it."""
+
+    claim: Claim
+    attempt: Attempt
+
+
 Event = (
     Claimed
     | ReadAfresh
@@ -148,6 +156,7 @@ Event = (
     | Proven
     | Ended
     | LeaseLost
+    | LeaseTaken
 )
 
 

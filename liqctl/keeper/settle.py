@@ -21,6 +21,7 @@ from liqctl.core.sending_events import (
     Ended,
     Event,
     LeaseLost,
+    LeaseTaken,
     LedgerRead,
     Looked,
     Noted,
@@ -44,6 +45,7 @@ from liqctl.keeper.context import Context, failure_text
 from liqctl.keeper.ending import at_loss, ending_of, failure_of, liquidation_of
 from liqctl.keeper.gate import Gate
 from liqctl.keeper.late import fill_in
+from liqctl.keeper.leases import take_up
 from liqctl.keeper.ledger import read_landed
 from liqctl.keeper.live import Live
 from liqctl.keeper.metrics import Speeds
@@ -133,14 +135,11 @@ class Settler:
             if attempt.signature in self._live or attempt.signature in self.expected:
                 continue
             known = await self._store.run(store.intent_of, attempt.signature)
-            now_ms = self._clock.unix_ms()
-            claim = await self._store.run(
-                store.adopt, attempt.intent_id, self._context.owner, now_ms, LEASE_MS
-            )
-            if known is None or claim is None:
+            taken_up = await take_up(self._context, attempt, LEASE_MS)
+            if known is None or taken_up is None:
                 continue
             request = known[0]
-            state, effects = resume(claim, attempt, request.generation, self.rules)
+            state, effects = resume(*taken_up, request.generation, self.rules)
             live = Live(state=state, request=request)
             await self._drive(live, effects)
             self._live[attempt.signature] = live
@@ -417,16 +416,23 @@ class Settler:
         self._deliver(live.outcome)
 
     async def _renew(self) -> None:
-        """Keep the leases of what is in the air."""
+        """Keep the leases of what is in the air; one that ran out is taken again if it is free."""
         steady_ms, now_ms = self._context.steady.ms(), self._clock.unix_ms()
         for live in list(self._live.values()):
             if steady_ms - live.renewed_ms >= RENEW_MS:
                 renew = self._store.store.renew
                 live.renewed_ms = steady_ms
                 if not await self._store.run(renew, live.claim, now_ms, LEASE_MS):
-                    log.warning("lease_lost", signature=live.attempt.signature)
-                    live.state, effects = step(live.state, LeaseLost())
-                    await self._drive(live, effects)
+                    await self._take_again(live)
+
+    async def _take_again(self, live: Live) -> None:
+        taken_up = await take_up(self._context, live.attempt, LEASE_MS)
+        if taken_up is not None:
+            live.state, _ = step(live.state, LeaseTaken(claim=taken_up[0], attempt=taken_up[1]))
+            return
+        log.warning("lease_lost", signature=live.attempt.signature)
+        live.state, effects = step(live.state, LeaseLost())
+        await self._drive(live, effects)
 
 
 def _batches(items: list[Live], size: int) -> list[list[Live]]:
