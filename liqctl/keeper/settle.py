@@ -97,7 +97,6 @@ class Settler:
         # Being recorded by this process: on record already, perhaps, but not for others to rescue.
         self.expected: set[str] = set()
         self._rescued_ms = 0
-        self._filled_in_ms = 0
         self.counts: Counter[str] = Counter()
         self.latencies_us: deque[int] = deque(maxlen=LATENCIES_KEPT)
         self.speeds = Speeds()
@@ -169,13 +168,18 @@ class Settler:
     async def run(self) -> None:
         """Look at every live attempt again and again; ends only by cancellation.
 
-        Attempts of a keeper that died are taken up as soon as their leases have ended.
+        Attempts of a keeper that died are taken up as soon as their leases have ended. Figures
+        that came late are asked for beside it: no attempt in the air waits for them.
         """
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._fill_in(), name="late figures")
+            await self._settle()
+
+    async def _settle(self) -> None:
         while True:
             await self._clock.sleep(self._interval_s)
             try:
                 await self._rescue()
-                await self._fill_in()
                 if self._live:
                     await self.settle_once()
             except StoreError as error:
@@ -189,10 +193,13 @@ class Settler:
             await self.recover()
 
     async def _fill_in(self) -> None:
-        now_ms = self._context.steady.ms()
-        if now_ms - self._filled_in_ms >= FILL_IN_MS:
-            self._filled_in_ms = now_ms
-            self.counts["filled_in"] += await fill_in(self._context)
+        while True:
+            try:
+                self.counts["filled_in"] += await fill_in(self._context)
+            except StoreError as error:
+                self.counts["store_errors"] += 1
+                log.warning("settling_waits", error=str(error))
+            await self._clock.sleep(FILL_IN_MS / 1_000)
 
     async def settle_once(self) -> None:
         """Look once at every live attempt and do what follows; a node's error waits for later."""

@@ -333,3 +333,31 @@ async def test_a_node_that_is_away_is_asked_for_one_transaction_a_round(stage):
         await keeper.settler.settle_once()
 
     assert len(asked) == len(set(asked)) == 4
+
+
+async def test_a_node_that_hangs_over_late_figures_holds_up_no_attempt_and_ends_with_the_rest(
+    stage, monkeypatch
+):
+    ended = []
+
+    async def hang(_: object) -> int:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append(True)
+        return 0
+
+    monkeypatch.setattr("liqctl.keeper.settle.fill_in", hang)
+    keeper = stage.keeper(settle_ms=1)
+    await keeper.start()
+    await launched(keeper, 1)
+    stage.ticks(40)
+
+    settling = asyncio.create_task(keeper.settler.run())
+    await until(lambda: not keeper.settler.positions())
+    settling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await settling
+
+    assert ended == [True]
+    assert stage.rows("SELECT state FROM attempt") == [("FINALIZED_OK",)]
