@@ -8,7 +8,7 @@ from liqctl.cli.arithmetic import PRICE_DIGITS, SIZE_DIGITS, size_digits
 from liqctl.cli.reasons import explained, only_rent
 from liqctl.cli.render import decimal, quote
 from liqctl.core.account import Seen
-from liqctl.core.events import Decision, OutcomeSeen, Result
+from liqctl.core.events import Cause, Decision, OutcomeSeen, Result
 from liqctl.core.guards import Limits, blocker
 from liqctl.core.health import Assessment, Kind
 from liqctl.core.instruction import Outcome
@@ -129,7 +129,8 @@ async def carry_out(
     Raises:
         RpcError: the node could not be read; nothing was sent.
         StoreError: nothing was sent that is not recorded.
-        TransactionError: it is still not final after three minutes; it stays on record.
+        TransactionError: it is still not final after three minutes, or another keeper settles it
+            now; it stays on record.
     """
     exclusions = await store.run(store.store.exclusions)
     now_ms = SystemClock().unix_ms()
@@ -148,7 +149,26 @@ async def carry_out(
     rows = await store.run(store.store.recent_liquidations, position=position.address)
     signature = live.attempt.signature
     row = next((row for row in rows if row.signature == signature), None)
-    return _finish(live.outcome, decision, signature, row)
+    outcome = live.outcome
+    if outcome is not None and outcome.cause is Cause.BUSY:
+        outcome = _settled_elsewhere(live, row)
+    return _finish(outcome, decision, signature, row)
+
+
+def _settled_elsewhere(live: Live, row: Liquidation | None) -> OutcomeSeen:
+    """Return the end of an attempt that another keeper took over when its lease had run out.
+
+    Raises:
+        TransactionError: it has not liquidated, or not yet.
+    """
+    if row is None:
+        raise TransactionError(
+            f"{live.attempt.signature} was sent; another keeper on the same database has taken it "
+            "over meanwhile, and `liqctl history --attempts` tells how it ends"
+        )
+    return OutcomeSeen(
+        position=row.position_pubkey, result=Result.LANDED, reason="landed", slot=row.slot
+    )
 
 
 async def _until_ended(keeper: Keeper, live: Live) -> None:
@@ -168,6 +188,7 @@ async def _until_ended(keeper: Keeper, live: Live) -> None:
     finally:
         settling.cancel()
         ending.cancel()
+        await asyncio.wait({settling, ending})
 
 
 def _finish(
