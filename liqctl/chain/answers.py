@@ -135,12 +135,17 @@ class Simulation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Landed:
-    """A transaction as the ledger keeps it; a fee that cannot be believed is None."""
+    """A transaction as the ledger keeps it; what cannot be believed of its cost is None.
+
+    `cost_lamports` is by how much the balance of its payer fell: the fee and the rent of accounts
+    that it made, less what it got back.
+    """
 
     signature: str
     slot: int
     block_time_s: int | None
     fee_lamports: int | None
+    cost_lamports: int | None
     compute_units: int | None
     failure: Failure | None
     logs: tuple[str, ...]

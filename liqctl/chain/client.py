@@ -32,6 +32,7 @@ from liqctl.chain.wire import (
     HistoryForm,
     InContext,
     LandedForm,
+    MetaForm,
     Natural,
     PriorityFeeForm,
     SimulationForm,
@@ -301,6 +302,7 @@ class Chain:
             slot=form.slot,
             block_time_s=form.block_time,
             fee_lamports=form.meta.fee,
+            cost_lamports=_fallen_lamports(form.meta),
             compute_units=form.meta.compute_units_consumed,
             failure=failure_of(form.meta.err, logs),
             logs=logs,
@@ -387,6 +389,13 @@ def _paired(
         address: None if form is None else account_of(address, form, slot)
         for address, form in zip(addresses, forms, strict=True)
     }
+
+
+def _fallen_lamports(meta: MetaForm) -> int | None:
+    """Return by how much the payer's balance fell, None where the node does not tell it."""
+    if not (meta.pre_balances and meta.post_balances):
+        return None
+    return meta.pre_balances[0] - meta.post_balances[0]
 
 
 def _history_entry(form: HistoryForm) -> HistoryEntry:

@@ -109,6 +109,8 @@ class MetaForm(msgspec.Struct, rename="camel"):
     err: object = None
     log_messages: list[str] | None = None
     compute_units_consumed: Natural | None = None
+    pre_balances: list[Natural] = msgspec.field(default_factory=list)
+    post_balances: list[Natural] = msgspec.field(default_factory=list)
 
 
 class LandedForm(msgspec.Struct, rename="camel"):

@@ -27,8 +27,8 @@ app = command_app()
 # Limits that guard money would only slow down a crash of 2,000 positions within a minute.
 PLAY_LIMITS = {
     "max_in_flight": 256,
-    "spend_hour_lamports": 10_000_000_000,
-    "spend_day_lamports": 10_000_000_000,
+    "spend_hour_lamports": 2_000_000_000,
+    "spend_day_lamports": 2_000_000_000,
 }
 
 DURATION_S_MAX = 10**9

@@ -122,12 +122,14 @@ class Attempt:
 class Ending:
     """How an attempt became terminal.
 
-    `proof_json` stands with EXPIRED and VOID, `error_json` with FINALIZED_ERR, the fee with both
-    FINALIZED states (None until the node tells it). By `final_slot` it was final or proven absent.
+    `proof_json` stands with EXPIRED and VOID, `error_json` with FINALIZED_ERR, the fee and the
+    whole cost, rent included, with both FINALIZED states (None until the node tells them). By
+    `final_slot` it was final or proven absent.
     """
 
     state: AttemptState
     final_slot: int | None = None
     fee_lamports: int | None = None
+    cost_lamports: int | None = None
     error_json: str | None = None
     proof_json: str | None = None

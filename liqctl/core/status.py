@@ -105,7 +105,7 @@ class Wallet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
-    """The most that fees and rent can have come to, beside the caps; None until it was read once."""
+    """Fees and rent, paid or at most still due, beside the caps; None until it was read once."""
 
     hour_lamports: int | None
     day_lamports: int | None

@@ -267,13 +267,13 @@ def file_system_of(file: Path, mounts: str) -> str | None:
 def limits_check(limits: Limits, fee_lamports: int) -> Check:
     """Return what the limits on spending allow, with the priority fee of one transaction."""
     cost = fee_lamports + SIGNATURE_FEE_LAMPORTS
-    counted = cost + TOKEN_ACCOUNT_RENT_LAMPORTS
+    in_the_air = cost + TOKEN_ACCOUNT_RENT_LAMPORTS
     dearest = cost + SETUP_ACCOUNTS_MAX * TOKEN_ACCOUNT_RENT_LAMPORTS
     hour, day = limits.hour_lamports, limits.day_lamports
     found = (
         f"a liquidation costs {lamports(cost)}; {lamports(hour)} an hour are {hour // cost:,} of "
-        f"them, {hour // counted:,} where each may have to open its owner's token account; "
-        f"{lamports(day)} a day are {day // cost:,} or {day // counted:,}; "
+        f"them, {hour // dearest:,} where each has to open two token accounts, and at most "
+        f"{hour // in_the_air:,} at a time; {lamports(day)} a day are {day // cost:,}; "
         f"the balance stays above {lamports(limits.balance_lamports_min)}"
     )
     if hour < cost:

@@ -26,6 +26,7 @@ def ending_of(live: Live, state: AttemptState) -> Ending:
         state=state,
         final_slot=live.state.final_slot,
         fee_lamports=None if expired or landed is None else landed.fee_lamports,
+        cost_lamports=None if expired or landed is None else landed.cost_lamports,
         error_json=error_json,
         proof_json=present(live.proof, "expired without a proof").json if expired else None,
     )

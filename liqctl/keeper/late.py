@@ -33,11 +33,11 @@ async def fill_in(context: Context) -> int:
         except RpcError as error:
             log.debug("ledger_silent", signature=attempt.signature, error=str(error))
             return filled
-        fee_lamports = None if landed is None else landed.fee_lamports
-        if landed is None or fee_lamports is None:
+        if landed is None or landed.fee_lamports is None:
             continue
+        fee, cost = landed.fee_lamports, landed.cost_lamports
         row = await _liquidation(context, attempt, landed)
-        await context.store.run(store.price_attempt, attempt.signature, fee_lamports, row)
+        await context.store.run(store.price_attempt, attempt.signature, fee, cost, row)
         log.info("ledger_told", signature=attempt.signature)
         filled += 1
     return filled

@@ -6,6 +6,7 @@ import structlog
 
 from liqctl.chain.answers import Landed
 from liqctl.chain.client import Chain
+from liqctl.chain.fees import max_cost_lamports
 from liqctl.core.intent import Attempt
 
 log = structlog.get_logger(__name__)
@@ -15,8 +16,9 @@ async def read_landed(chain: Chain, attempt: Attempt, slot: int) -> Landed | Non
     """Return what the ledger tells of an attempt that is final in `slot`, None while nothing.
 
     A node that shows another slot tells of a fork of its own, where the transaction may have done
-    something else. A fee of nothing, or above the most that the attempt can cost, is none: caps
-    and sums are never handed a number that a node made up.
+    something else. A fee of nothing, or above the most that the attempt can cost, is none: sums
+    are never handed a number that a node made up. Nor are the caps: a cost above that most is
+    none, and one below the fee that was signed for is that fee.
 
     Raises:
         RpcError: the node does not show it, or not now.
@@ -24,12 +26,23 @@ async def read_landed(chain: Chain, attempt: Attempt, slot: int) -> Landed | Non
     landed = await chain.transaction(attempt.signature)
     if landed is None or landed.slot != slot:
         return None
-    if landed.fee_lamports is not None and not 0 < landed.fee_lamports <= attempt.max_cost_lamports:
+    fee, cost, most = landed.fee_lamports, landed.cost_lamports, attempt.max_cost_lamports
+    fee_believed = fee is not None and 0 < fee <= most
+    cost_believed = cost is None or cost <= most
+    if not (fee_believed and cost_believed):
         log.warning(
-            "fee_not_believed",
+            "cost_not_believed",
             signature=attempt.signature,
-            fee_lamports=landed.fee_lamports,
-            cost_lamports_max=attempt.max_cost_lamports,
+            fee_lamports=fee,
+            cost_lamports=cost,
+            cost_lamports_max=most,
         )
-        return replace(landed, fee_lamports=None)
-    return landed
+    if cost is not None:
+        cost = max(cost, _signed_fee_lamports(attempt)) if cost_believed else None
+    return replace(landed, fee_lamports=fee if fee_believed else None, cost_lamports=cost)
+
+
+def _signed_fee_lamports(attempt: Attempt) -> int:
+    return max_cost_lamports(
+        1, attempt.compute_unit_limit, attempt.compute_unit_price_micro_lamports
+    )

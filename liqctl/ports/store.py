@@ -135,7 +135,11 @@ class Store(Archive, AlertBook, Protocol):
         ...
 
     def price_attempt(
-        self, signature: str, fee_lamports: int, liquidation: Liquidation | None
+        self,
+        signature: str,
+        fee_lamports: int,
+        cost_lamports: int | None,
+        liquidation: Liquidation | None,
     ) -> None:
         """Fill in what the ledger told later; what is known already stays."""
         ...
@@ -149,7 +153,7 @@ class Store(Archive, AlertBook, Protocol):
         ...
 
     def spent_lamports(self, since_ms: int) -> int:
-        """Return the most that attempts signed since then can have cost, in lamports.
+        """Return what attempts signed since then cost or can have cost at most, in lamports.
 
         Live ones count whenever they were signed, those proven never to land do not.
         """

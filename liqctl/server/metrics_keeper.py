@@ -104,7 +104,7 @@ def _tell_money(to: Families, status: Status) -> None:
         ("hour", spent.hour_lamports, spent.hour_lamports_max),
         ("day", spent.day_lamports, spent.day_lamports_max),
     ):
-        text = "The most that fees and rent can have come to."
+        text = "Fees and rent, paid or at most still due."
         to.gauge("liqctl_spent_lamports", text, lamports, venue=venue, window=window)
         text = "What may be spent."
         to.gauge("liqctl_spent_lamports_max", text, most, venue=venue, window=window)

@@ -48,8 +48,11 @@ def _overspent(books: Books) -> Iterator[Found]:
 
 
 def _counted(row: Row, state: str) -> int:
-    """Return the most that an attempt in a state can have cost."""
-    return 0 if state in NEVER_LANDED else int(row["max_cost_lamports"])
+    """Return what an attempt in a state counts; the cost that was found at last, not more."""
+    if state in NEVER_LANDED:
+        return 0
+    cost = row["cost_lamports"] if state.startswith("FINALIZED") else None
+    return int(row["max_cost_lamports"] if cost is None else cost)
 
 
 def _broken(
@@ -82,8 +85,8 @@ def _miscounted(row: Row, evidence: Evidence) -> str | None:
     if row["max_cost_lamports"] < least:
         return f"at most {row['max_cost_lamports']} lamports were counted for {least}"
     truth = evidence.final.get(row["sig"])
-    if truth is not None and truth.fee_lamports > row["max_cost_lamports"]:
-        return f"cost {truth.fee_lamports} lamports, {row['max_cost_lamports']} were counted"
+    if truth is not None and truth.cost_lamports > row["max_cost_lamports"]:
+        return f"cost {truth.cost_lamports} lamports, {row['max_cost_lamports']} were counted"
     return None
 
 

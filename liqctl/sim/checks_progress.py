@@ -73,7 +73,9 @@ def _spent_up(books: Books) -> bool:
     """Return whether another attempt would break the cap of the hour, so that none is due."""
     costs = [row["max_cost_lamports"] for row in books.attempts]
     spent = sum(
-        row["max_cost_lamports"] for row in books.attempts if row["state"] not in NEVER_LANDED
+        row["max_cost_lamports"] if row["cost_lamports"] is None else row["cost_lamports"]
+        for row in books.attempts
+        if row["state"] not in NEVER_LANDED
     )
     return bool(costs) and spent + max(costs) > books.limits.hour_lamports
 

@@ -159,7 +159,9 @@ def _wrong_attempt(row: Row, truth: Truth) -> str | None:
     if row["final_slot"] != truth.slot:
         return f"landed in slot {truth.slot}, recorded in {row['final_slot']}"
     if row["fee_paid"] != truth.fee_lamports:
-        return f"cost {truth.fee_lamports} lamports, recorded as {row['fee_paid']}"
+        return f"its fee was {truth.fee_lamports} lamports, recorded as {row['fee_paid']}"
+    if row["cost_lamports"] != truth.cost_lamports:
+        return f"cost {truth.cost_lamports} lamports, recorded as {row['cost_lamports']}"
     return None
 
 

@@ -17,12 +17,14 @@ Row = Mapping[str, Any]
 class Truth:
     """One finalized transaction of a liquidator of ours, as the cluster executed it.
 
-    `told` is what the program logged that it did, None when it did nothing.
+    `told` is what the program logged that it did, None when it did nothing. The cost is what the
+    payer's balance fell by, the fee at least.
     """
 
     signature: str
     slot: int
     fee_lamports: int
+    cost_lamports: int
     failed: bool
     told: Mapping[str, int] | None = None
     final_at_s: float = 0.0

@@ -71,11 +71,12 @@ class Bench:
         }
 
     def _truth(self, signature: str, landed: Landed) -> Truth:
-        failed = landed.failure is not None
+        failed, fee_lamports = landed.failure is not None, landed.execution.fee_lamports
         return Truth(
             signature=signature,
             slot=landed.slot,
-            fee_lamports=landed.execution.fee_lamports,
+            fee_lamports=fee_lamports,
+            cost_lamports=max(landed.pre_lamports[0] - landed.post_lamports[0], fee_lamports),
             failed=failed,
             told=None if failed else self._venue.effects(landed.execution.logs),
             final_at_s=self.final_at_s[signature],

@@ -134,6 +134,7 @@ UPDATE attempt SET
     state = :ending.state,
     final_slot = COALESCE(final_slot, :ending.final_slot),
     fee_paid = COALESCE(fee_paid, :ending.fee_lamports),
+    cost_lamports = COALESCE(cost_lamports, :ending.cost_lamports),
     err_json = COALESCE(err_json, :ending.error_json),
     proof_json = COALESCE(proof_json, :ending.proof_json),
     ended_ms = COALESCE(ended_ms, :now_ms)
@@ -159,8 +160,11 @@ WHERE a.state IN ('FINALIZED_OK', 'FINALIZED_ERR') AND a.fee_paid IS NULL
 ORDER BY a.signed_ms DESC
 LIMIT :limit;
 
--- name: price_attempt(signature, fee_lamports)!
-UPDATE attempt SET fee_paid = :fee_lamports WHERE sig = :signature AND fee_paid IS NULL;
+-- name: price_attempt(signature, fee_lamports, cost_lamports)!
+UPDATE attempt SET
+    fee_paid = :fee_lamports,
+    cost_lamports = COALESCE(cost_lamports, :cost_lamports)
+WHERE sig = :signature AND fee_paid IS NULL;
 
 -- name: correct_liquidation(row, amount)!
 UPDATE liquidations SET

@@ -387,6 +387,7 @@ async def test_a_landed_transaction_tells_its_fee_and_logs():
 
     assert found is not None
     assert (found.slot, found.fee_lamports, found.compute_units) == (90, 205_000, 7)
+    assert found.cost_lamports is None
     assert (found.logs, found.failure, found.block_time_s) == (("x",), None, 1_700_000_000)
     assert rpc.params("getTransaction")[0][1] == {
         "encoding": "base64",

@@ -47,6 +47,7 @@ def attempt(signature: str, intent_id: int, state: str, **changes: Any) -> dict[
         "signed_ms": START_MS,
         "final_slot": None,
         "fee_paid": None,
+        "cost_lamports": None,
         "proof_json": None,
         "program": "program",
         "position": f"position {intent_id}",
@@ -111,7 +112,7 @@ def books(**changes: Any) -> Books:
         keepers=("keeper0",),
         limits=Limits(),
         attempts=[
-            attempt("done", 1, "FINALIZED_OK", final_slot=20, fee_paid=5_000),
+            attempt("done", 1, "FINALIZED_OK", final_slot=20, fee_paid=5_000, cost_lamports=6_000),
             attempt("late", 2, "EXPIRED", proof_json="{}"),
         ],
         intents=[
@@ -156,6 +157,7 @@ def landed(signature: str, **changes: Any) -> Truth:
         signature=signature,
         slot=20,
         fee_lamports=5_000,
+        cost_lamports=6_000,
         failed=False,
         told=TOLD,
         final_at_s=3.0,

@@ -116,7 +116,9 @@ def test_two_finalized_effects_of_one_step_are_a_double():
         clean,
         attempts=[
             *clean.attempts,
-            attempt("twice", 1, "FINALIZED_OK", n=2, final_slot=20, fee_paid=5_000),
+            attempt(
+                "twice", 1, "FINALIZED_OK", n=2, final_slot=20, fee_paid=5_000, cost_lamports=6_000
+            ),
         ],
         liquidations=[*clean.liquidations, liquidation("twice")],
         journal=journal(
@@ -257,7 +259,9 @@ def test_a_cost_that_was_counted_too_low_is_found():
     cheap = [{**clean.attempts[0], "max_cost_lamports": COST - 1}, clean.attempts[1]]
 
     assert codes(evidence(replace(clean, attempts=cheap))) == {"CAP"}
-    dear = {"done": landed("done", fee_lamports=COST + 1)}
+    other = {"done": landed("done", cost_lamports=6_001)}
+    assert codes(evidence(final=other)) == {"LOST_RECORD"}
+    dear = {"done": landed("done", cost_lamports=COST + 1)}
     assert "CAP" in codes(evidence(final=dear))
 
 
@@ -354,7 +358,7 @@ def test_a_position_that_stays_liquidatable_must_be_attempted_after_the_faults()
         attempt("new", 3, "SIGNED"), more=(moves("attempt", "new", 3, 61.0, "SIGNED"),)
     )
     assert codes(replace(quiet(tried_again), duties=[duty()])) == set()
-    spent_up = books(limits=Limits(hour_lamports=2 * COST - 1))
+    spent_up = books(limits=Limits(hour_lamports=6_000 + COST - 1))
     assert "NOT_LIVE" not in codes(evidence(spent_up, duties=[duty()]))
 
 

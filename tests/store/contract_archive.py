@@ -412,7 +412,7 @@ class ArchiveContract:
         end(store, untold, row=row, intent=IntentState.DONE)
         assert [each.fees_lamports for each in store.daily(0)] == [0]
 
-        store.price_attempt("sig", 7_000, replace(row, fee_lamports=7_000))
+        store.price_attempt("sig", 7_000, None, replace(row, fee_lamports=7_000))
 
         assert [each.fees_lamports for each in store.daily(0)] == [7_000]
         assert [each.fee_lamports for each in store.attempts()] == [7_000]

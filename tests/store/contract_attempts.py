@@ -216,11 +216,12 @@ class AttemptContract:
         assert store.unpriced_attempts(0) == []
 
         told = liquidation(fee_lamports=7_000, liquidator_reward=2, timestamp=6)
-        store.price_attempt("sig", 7_000, told)
-        store.price_attempt("sig", 9_000, replace(told, fee_lamports=9_000, liquidator_reward=3))
+        store.price_attempt("sig", 7_000, 8_000, told)
+        again = replace(told, fee_lamports=9_000, liquidator_reward=3)
+        store.price_attempt("sig", 9_000, 10_000, again)
 
         assert store.unpriced_attempts(10) == []
-        assert store.totals().fees_lamports == 7_000
+        assert (store.totals().fees_lamports, store.spent_lamports(0)) == (7_000, 8_000)
         [row] = store.recent_liquidations()
         assert (row.fee_lamports, row.liquidator_reward, row.timestamp) == (7_000, 2, 6)
         assert row.created_at == decided.created_at

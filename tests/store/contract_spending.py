@@ -1,5 +1,7 @@
 """What every store promises about what may be spent."""
 
+from dataclasses import replace
+
 import pytest
 
 from liqctl.core.guards import DAY_MS, HOUR_MS, SpendCaps
@@ -16,7 +18,7 @@ class SpendingContract:
     """Subclasses give the fixture `store`."""
 
     @pytest.mark.parametrize("ending", [OK, ERR])
-    def test_what_could_be_spent_counts_in_full_whatever_fee_a_node_tells(
+    def test_what_could_be_spent_counts_in_full_until_the_cost_is_told(
         self, store: Store, ending: Ending
     ) -> None:
         recorded(store)
@@ -27,6 +29,10 @@ class SpendingContract:
         assert ending.fee_lamports == 5_000 == store.totals().fees_lamports
         assert store.spent_lamports(1_000) == COST
         assert store.spent_lamports(1_001) == 0
+
+        end(store, replace(ending, cost_lamports=6_000))
+
+        assert store.spent_lamports(1_000) == 6_000
 
     @pytest.mark.parametrize("ending", [EXPIRED, VOID])
     def test_what_never_landed_cost_nothing(self, store: Store, ending: Ending) -> None:

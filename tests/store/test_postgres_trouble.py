@@ -137,6 +137,8 @@ def test_an_older_schema_is_migrated_by_a_writer_and_refused_by_a_reader():
         db.execute("DROP TABLE positions, prices, alert_delivery, alert")
         db.execute("DROP INDEX liquidations_by_owner, liquidations_by_time, intent_by_position")
         db.execute("DROP INDEX attempt_by_state")
+        db.execute("ALTER TABLE attempt DROP COLUMN cost_lamports CASCADE")
+        db.execute("CREATE VIEW spend AS SELECT sig, signed_ms, 0 AS lamports FROM attempt")
         db.execute("DELETE FROM schema_migration WHERE version > 1")
 
     with pytest.raises(StoreUnusable, match="older than schema"):

@@ -189,7 +189,7 @@ def test_one_live_attempt_an_intent_and_only_a_signed_one_is_new(db, state):
     copy = (
         "INSERT INTO attempt SELECT 'sig2', intent_id, 2, raw, blockhash, lvbh, min_ctx_slot,"
         " cu_limit, cu_price, max_cost_lamports, symbol, ?, signed_ms, first_sent, last_sent,"
-        " sends, seen_slot, seen_level, err_json, fee_paid, final_slot, proof_json, ended_ms"
+        " sends, seen_slot, seen_level, err_json, fee_paid, final_slot, proof_json, ended_ms, NULL"
         " FROM attempt WHERE sig = 'sig'"
     )
     with pytest.raises(sqlite3.IntegrityError):

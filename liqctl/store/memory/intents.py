@@ -258,12 +258,17 @@ class MemoryIntents(MemoryTables):
         return sorted(found, key=lambda row: -row.signed_ms)[: max(0, limit)]
 
     def price_attempt(
-        self, signature: str, fee_lamports: int, liquidation: Liquidation | None
+        self,
+        signature: str,
+        fee_lamports: int,
+        cost_lamports: int | None,
+        liquidation: Liquidation | None,
     ) -> None:
         """Fill in what the ledger told later; what is known already stays."""
         kept = self._attempts.get(signature)
         if kept is not None and kept.ending is not None and kept.ending.fee_lamports is None:
-            kept.ending = replace(kept.ending, fee_lamports=fee_lamports)
+            told = replace(kept.ending, fee_lamports=fee_lamports, cost_lamports=cost_lamports)
+            kept.ending = _filled(kept.ending, told)
         if liquidation is not None:
             self._correct_liquidation(liquidation)
 
@@ -279,7 +284,7 @@ class MemoryIntents(MemoryTables):
         return None if kept is None else (kept.intent.request, kept.intent.id, kept.intent.state)
 
     def spent_lamports(self, since_ms: int) -> int:
-        """Return the most that attempts, live or signed since then, can have cost."""
+        """Return what attempts, live or signed since then, cost or can have cost at most."""
         return sum(
             kept.lamports()
             for kept in self._attempts.values()

@@ -86,8 +86,11 @@ class KeptAttempt:
             raise StoreError("attempt: VOID although it was sent")
 
     def lamports(self) -> int:
-        """Return the most that it can have cost."""
-        return 0 if self.row.state in EXPIRED else self.row.max_cost_lamports
+        """Return what it cost, or the most that it can have cost while nobody has told that."""
+        if self.row.state in EXPIRED:
+            return 0
+        cost = None if self.ending is None else self.ending.cost_lamports
+        return self.row.max_cost_lamports if cost is None else cost
 
 
 class MemoryTables:

@@ -219,11 +219,17 @@ class SqlIntents(SqlSession):
             return [columns.attempt_of(row) for row in found]
 
     def price_attempt(
-        self, signature: str, fee_lamports: int, liquidation: Liquidation | None
+        self,
+        signature: str,
+        fee_lamports: int,
+        cost_lamports: int | None,
+        liquidation: Liquidation | None,
     ) -> None:
         """Fill in what the ledger told later; what is known already stays."""
         with self._writing() as db:
-            self._sql.price_attempt(db, signature=signature, fee_lamports=fee_lamports)
+            self._sql.price_attempt(
+                db, signature=signature, fee_lamports=fee_lamports, cost_lamports=cost_lamports
+            )
             if liquidation is not None:
                 amount = columns.amounts(liquidation, columns.LIQUIDATION_AMOUNTS)
                 self._sql.correct_liquidation(db, row=liquidation, amount=amount)
@@ -235,6 +241,6 @@ class SqlIntents(SqlSession):
         return None if row is None else (columns.request_of(row), row["id"], row["state"])
 
     def spent_lamports(self, since_ms: int) -> int:
-        """Return the most that attempts, live or signed since then, can have cost."""
+        """Return what attempts, live or signed since then, cost or can have cost at most."""
         with self._reading() as db:
             return int(self._sql.spent_lamports(db, since_ms=since_ms)["lamports"])

@@ -1,9 +1,16 @@
--- What may have been spent counts, whatever a node says of the fee: rent is no part of that.
+-- What an attempt cost its payer, rent included; the fee alone is no part of what caps count.
+ALTER TABLE attempt ADD COLUMN cost_lamports BIGINT;
+
+-- Until a node tells the cost of a final attempt, its maximum counts as spent.
 DROP VIEW spend;
 CREATE VIEW spend AS
 SELECT
     sig,
     signed_ms,
     state,
-    CASE WHEN state IN ('EXPIRED', 'VOID') THEN 0 ELSE max_cost_lamports END AS lamports
+    CASE
+        WHEN state IN ('EXPIRED', 'VOID') THEN 0
+        WHEN state IN ('FINALIZED_OK', 'FINALIZED_ERR') THEN COALESCE(cost_lamports, max_cost_lamports)
+        ELSE max_cost_lamports
+    END AS lamports
 FROM attempt;
