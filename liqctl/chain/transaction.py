@@ -76,6 +76,11 @@ def placeholder_signed(message: bytes) -> bytes:
     return bytes([count]) + bytes(_SIGNATURE_BYTES * count) + message
 
 
+def payer_of(raw: bytes) -> str:
+    """Return who pays for a transaction that `sign` made, in base58."""
+    return _payer(raw[1 + _SIGNATURE_BYTES :])
+
+
 def _payer(message: bytes) -> str:
     """Return the first account key: after version, three header bytes and a one-byte length."""
     return str(Pubkey.from_bytes(message[5:37]))

@@ -39,7 +39,7 @@ from liqctl.keeper.context import Context, failure_text
 from liqctl.keeper.draft import Draft, Drafter, Offer, Trial
 from liqctl.keeper.gate import Gate
 from liqctl.keeper.live import Live
-from liqctl.keeper.purse import spent
+from liqctl.keeper.purse import in_flight_lamports, spent
 from liqctl.keeper.reading import FreshRead, read_fresh
 from liqctl.keeper.rows import snapshot_of
 from liqctl.keeper.settle import LEASE_MS, Settler
@@ -288,10 +288,12 @@ class Executor:
         read = present(work.read, "something is weighed without a fresh read")
         verdict = present(read.assessment, "something is weighed without a verdict")
         payer = read.beside.get(gate.liquidator)
-        hour, day = await self._store.run(spent, self._store.store, self._clock.unix_ms())
+        store = self._store.store
+        hour, day = await self._store.run(spent, store, self._clock.unix_ms())
+        in_flight = await self._store.run(in_flight_lamports, store, gate.liquidator)
         spending = Spending(
             balance_lamports=0 if payer is None else payer.lamports,
-            in_flight_lamports=self._fleet.in_flight_lamports(),
+            in_flight_lamports=in_flight,
             hour_lamports=hour,
             day_lamports=day,
         )

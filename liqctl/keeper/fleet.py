@@ -9,7 +9,6 @@ from dataclasses import dataclass
 class _Member:
     deciding: Callable[[], int]
     unconfirmed: Callable[[], int]
-    in_flight_lamports: Callable[[], int]
 
 
 class Fleet:
@@ -24,14 +23,9 @@ class Fleet:
         self.committing = asyncio.Lock()
         self._members: list[_Member] = []
 
-    def join(
-        self,
-        deciding: Callable[[], int],
-        unconfirmed: Callable[[], int],
-        in_flight_lamports: Callable[[], int],
-    ) -> None:
-        """Count a keeper from now on: its decisions under way, its attempts, what they can cost."""
-        self._members.append(_Member(deciding, unconfirmed, in_flight_lamports))
+    def join(self, deciding: Callable[[], int], unconfirmed: Callable[[], int]) -> None:
+        """Count a keeper from now on: its decisions under way and its attempts."""
+        self._members.append(_Member(deciding, unconfirmed))
 
     def is_deciding(self) -> bool:
         """Return whether any decision is being carried out."""
@@ -40,7 +34,3 @@ class Fleet:
     def busy(self) -> int:
         """Return how many places in the air are taken, by decisions and by attempts."""
         return sum(one.deciding() + one.unconfirmed() for one in self._members)
-
-    def in_flight_lamports(self) -> int:
-        """Return the most that the live attempts of all keepers can still cost."""
-        return sum(one.in_flight_lamports() for one in self._members)

@@ -4,6 +4,7 @@ from collections import Counter
 
 import structlog
 
+from liqctl.chain.transaction import payer_of
 from liqctl.core.guards import DAY_MS, HOUR_MS, Limits
 from liqctl.core.status import Spent, Wallet
 from liqctl.errors import RpcError, StoreError
@@ -97,3 +98,13 @@ def spent(store: Store, now_ms: int) -> tuple[int, int]:
         StoreError: the store cannot be read.
     """
     return store.spent_lamports(now_ms - HOUR_MS), store.spent_lamports(now_ms - DAY_MS)
+
+
+def in_flight_lamports(store: Store, payer: str) -> int:
+    """Return the most that live attempts can still cost a payer, whatever process signed them.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    live = store.live_attempts()
+    return sum(each.max_cost_lamports for each in live if payer_of(each.raw) == payer)

@@ -156,9 +156,7 @@ class Keeper:
         self._sends = gate is not None
         self.orders = Orders(context, self.holds, self.mailbox, self.recorder.counts)
         self._working: set[str] = set()
-        context.fleet.join(
-            lambda: len(self._working), self.settler.unconfirmed, self.settler.in_flight_lamports
-        )
+        context.fleet.join(lambda: len(self._working), self.settler.unconfirmed)
         self._workers: set[asyncio.Task[None]] = set()
         self._started_ns = context.clock.monotonic_ns()
         self._told: tuple[int, Status] | None = None

@@ -101,10 +101,6 @@ class Settler:
         self.latencies_us: deque[int] = deque(maxlen=LATENCIES_KEPT)
         self.speeds = Speeds()
 
-    def in_flight_lamports(self) -> int:
-        """Return the most that the live attempts can still cost."""
-        return sum(live.attempt.max_cost_lamports for live in self._live.values())
-
     def unconfirmed(self) -> int:
         """Return how many attempts are in the air, not yet confirmed and not without hope.
 

@@ -14,6 +14,7 @@ from liqctl.core.position import Position
 from liqctl.core.price_terms import PriceTerms
 from liqctl.errors import RpcRefused, RpcUnreachable
 from liqctl.keeper.executor import Execution
+from liqctl.keeper.purse import in_flight_lamports
 from liqctl.keeper.service import Keeper
 from liqctl.keeper.verify import audit
 from tests.keeper.stage import Stage, execute, next_decision, settle, signature_of
@@ -163,7 +164,7 @@ async def test_an_attempt_without_hope_stays_live_but_takes_no_place(stage):
     assert keeper.settler.unconfirmed() == 0
     assert len(keeper.settler.positions()) == 1
     assert stage.rows("SELECT state FROM attempt") == [("SENT",)]
-    assert keeper.settler.in_flight_lamports() > 0
+    assert in_flight_lamports(keeper._context.store.store, stage.liquidator) > 0
 
 
 async def test_a_node_that_hangs_does_not_hold_up_the_end(stage, monkeypatch):

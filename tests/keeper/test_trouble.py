@@ -16,7 +16,7 @@ from liqctl.keeper.late import fill_in
 from liqctl.keeper.service import Keeper
 from liqctl.store.open import open_store
 from liqctl.store.switch import write_switch
-from tests.keeper.stage import Stage, execute, next_decision, settle, until
+from tests.keeper.stage import Stage, execute, next_decision, settle, signature_of, until
 
 FEE_LAMPORTS = 205_000
 # The first transactions may also pay for two token accounts, the owner's and the liquidator's.
@@ -79,6 +79,23 @@ async def test_decisions_at_one_moment_share_one_balance(stage):
     refused = [end.outcome.reason for end in ends if end.outcome is not None]
     assert refused == ["balance_too_low"] * 2
     assert len(stage.rpc.sent()) == 1
+
+
+@pytest.mark.parametrize("same_key", [True, False])
+async def test_what_another_process_has_in_the_air_lies_on_the_same_balance(stage, same_key):
+    limits = Limits(balance_lamports_min=100 * 10**9 - COST_LAMPORTS)
+    other = stage.keeper(key_file=None if same_key else stage.rival_file)
+    keeper = stage.keeper(limits=limits)
+    await other.start()
+    await keeper.start()
+    stage.rpc.faults["sendTransaction"] = lambda params: signature_of(params[0])
+    assert (await execute(other)).live is not None
+    next_decision(keeper)
+
+    execution = await execute(keeper)
+
+    refused = None if execution.outcome is None else execution.outcome.reason
+    assert refused == ("balance_too_low" if same_key else None)
 
 
 async def test_a_mark_that_fails_after_the_send_does_not_turn_it_into_a_failure(stage, monkeypatch):

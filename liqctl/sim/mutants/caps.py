@@ -5,7 +5,7 @@ from weakref import WeakKeyDictionary
 
 from liqctl.core import sending
 from liqctl.core.exclusions import Exclusions
-from liqctl.keeper import draft, executor, holds, settle
+from liqctl.keeper import draft, executor, holds
 from liqctl.sim import life
 from liqctl.sim.mutants.registry import Mutant, Part, Patches
 from liqctl.sim.mutants.worlds import world
@@ -83,7 +83,7 @@ def _since_start(patches: Patches) -> None:
 
 
 def _in_flight_is_free(patches: Patches) -> None:
-    patches.set(settle.Settler, "in_flight_lamports", lambda _self: 0)
+    patches.set(executor, "in_flight_lamports", lambda *_: 0)
 
 
 def _file_ignored(patches: Patches) -> None:
