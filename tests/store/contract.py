@@ -32,7 +32,7 @@ class StoreContract(
 ):
     """Subclasses give the fixture `store`."""
 
-    @pytest.mark.parametrize("size", [2**63 - 1, 2**63, 2**64 - 1, 2**128 - 1])
+    @pytest.mark.parametrize("size", [2**63 - 1, 2**63, 2**64 - 1, 2**128 - 1, 2**128 * 10**9])
     def test_amounts_beyond_63_bits_come_back_exactly(self, store: Store, size: int) -> None:
         recorded(store)
         row = liquidation(liquidated_size=size, liquidator_reward=size, fund_delta=-size)

@@ -208,7 +208,10 @@ def test_only_allowed_edges_of_an_attempt_pass(db, start):
             "INSERT INTO insurance_balance VALUES (1, 'v', 'a', 'NaN', 0, 0, 1, 1)",
             "amount_is_whole",
         ),
-        ("INSERT INTO insurance_balance VALUES (1, 'v', 'a', 1e39, 0, 0, 1, 1)", "amount_is_whole"),
+        (
+            "INSERT INTO insurance_balance VALUES (1, 'v', 'a', 'Infinity', 0, 0, 1, 1)",
+            "amount_is_whole",
+        ),
     ],
 )
 def test_the_database_refuses(db, statement, refusal):

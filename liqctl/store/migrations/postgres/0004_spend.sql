@@ -14,3 +14,9 @@ SELECT
         ELSE max_cost_lamports
     END AS lamports
 FROM attempt;
+
+-- A u128 of a program that counts in whole units of its quote has more digits once it is in 1e-6.
+-- What is no number is still greater than every number.
+ALTER DOMAIN amount DROP CONSTRAINT amount_is_whole;
+ALTER DOMAIN amount ADD CONSTRAINT amount_is_whole
+    CHECK (scale(VALUE) = 0 AND abs(VALUE) < 'Infinity');
