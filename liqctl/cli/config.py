@@ -1,5 +1,6 @@
 """`liqctl config`: the settings in force and where each comes from."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -58,7 +59,17 @@ def path(config: ConfigFile = None, env_file: EnvFile = None, as_json: Json = Fa
 
     files = Files.locate(config=config, env_file=env_file)
     paths = [p for p in (files.env_file, *files.own, files.solana) if p is not None]
+    found = [(p, _exists(p)) for p in paths]
     if as_json:
-        Screen().json([{"path": str(p), "exists": p.is_file()} for p in paths])
+        Screen().json([{"path": str(p), "exists": exists} for p, exists in found])
     else:
-        Screen().table(("file", "exists"), [(p, "yes" if p.is_file() else "no") for p in paths])
+        words = {True: "yes", False: "no", None: "unreadable"}
+        Screen().table(("file", "exists"), [(p, words[exists]) for p, exists in found])
+
+
+def _exists(path: Path) -> bool | None:
+    """Return whether a file is there; None where that cannot be told."""
+    try:
+        return path.is_file()
+    except OSError:
+        return None

@@ -18,7 +18,11 @@ def read_dumps(folder: Path) -> list[Account]:
     Raises:
         SettingsError: no such folder, nothing in it, or a file that is no dump.
     """
-    if not folder.is_dir():
+    try:
+        is_folder = folder.is_dir()
+    except OSError as error:
+        raise SettingsError(f"--accounts: cannot read {folder}: {error.strerror}") from error
+    if not is_folder:
         raise SettingsError(f"--accounts: {folder} is not a directory")
     found = [_read(path) for path in sorted(folder.glob("*.json"))]
     if not found:

@@ -159,7 +159,7 @@ def _env_file_layers(path: Path | None) -> list[_Layer]:
 
 
 def _own_layer(path: Path, *, required: bool) -> _Layer:
-    text = _read(path) if required or path.exists() else ""
+    text = _read(path) if required or _is_there(path) else ""
     try:
         values = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # also a date or a number that cannot be
@@ -174,7 +174,7 @@ def _own_layer(path: Path, *, required: bool) -> _Layer:
 
 
 def _solana_layer(path: Path, *, required: bool) -> _Layer:
-    if not required and not path.exists():
+    if not required and not _is_there(path):
         return {}
     import yaml  # noqa: PLC0415 - 18 ms, only where the file exists
 
@@ -185,6 +185,16 @@ def _solana_layer(path: Path, *, required: bool) -> _Layer:
     if not isinstance(values, dict):
         raise SettingsError(f"{path} is not a configuration file of the Solana command line")
     return {n: (values[key], str(path)) for n, key in SOLANA_NAMES.items() if values.get(key)}
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a file is there; one that nobody may look for could hold settings that limit us."""
+    try:
+        return path.exists()
+    except OSError as error:
+        raise SettingsError(
+            f"cannot read {path}: {error.strerror}; is HOME that of another user?"
+        ) from error
 
 
 def _read(path: Path) -> str:

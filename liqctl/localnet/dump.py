@@ -38,7 +38,11 @@ def load_accounts(world: World, directory: Path) -> int:
     Raises:
         SettingsError: no such directory, a file that is not a dump, or a program without its code.
     """
-    if not directory.is_dir():
+    try:
+        is_folder = directory.is_dir()
+    except OSError as error:
+        raise SettingsError(f"account dumps: cannot read {directory}: {error.strerror}") from error
+    if not is_folder:
         raise SettingsError(f"account dumps: {directory} is not a directory")
     states = dict(_read(path) for path in sorted(directory.glob("*.json")))
     for key, state in states.items():

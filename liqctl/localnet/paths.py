@@ -224,6 +224,6 @@ def _units(text: str, name: str, *, least: int) -> int:
         units = Decimal(text) * _E8
         if units == units.to_integral_value() and least <= units <= _PRICE_E8_MAX:
             return int(units)
-    except decimal.InvalidOperation:
+    except decimal.DecimalException:  # no number, or one beyond every exponent
         pass
     raise ValueError(f"{name} must be a decimal number with up to 8 places, was {text!r}")

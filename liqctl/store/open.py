@@ -116,7 +116,11 @@ def _unambiguous(name: str) -> str:
     directory, a database in a new place would be a surprise.
     """
     relative, absolute = Path(name).parent, Path("/", name).parent
-    if not relative.exists() and absolute.exists():
+    try:
+        elsewhere = not relative.exists() and absolute.exists()
+    except OSError:  # it may not be looked at, so it is there
+        elsewhere = True
+    if elsewhere:
         raise SettingsError(
             f"sqlite:///{name} means the relative path {name}; "
             f"write sqlite:/{name} if /{name} is meant, or sqlite:./{name}"

@@ -337,6 +337,16 @@ def test_no_secret_of_a_url_is_shown():
     assert "PW" not in result.output
 
 
+def test_a_home_that_cannot_be_looked_at_is_refused_and_listed(empty_home, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(empty_home / ("a" * 300)))
+
+    refused, listed = run("config", "show"), run("config", "path", "--json")
+
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
+    assert "liqctl.toml: File name too long; is HOME that of another user?" in refused.stderr
+    assert json.loads(listed.stdout)[1]["exists"] is None
+
+
 def test_path_lists_the_files_the_strongest_first(empty_home):
     write(Path("liqctl.toml"), "")
 

@@ -245,6 +245,7 @@ def test_a_folder_that_is_not_in_order_is_refused(tmp_path, spoil, words):
 
 @pytest.mark.parametrize("arguments, words", [
     (("--accounts", "nowhere"), "is not a directory"),
+    (("--accounts", "a" * 300), "--accounts: cannot read aaa"),
     (("--accounts", ".", "--liquidate"), "--liquidate needs a node"),
     (("--now", "5"), "--now needs --accounts"),
 ])  # fmt: skip

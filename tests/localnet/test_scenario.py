@@ -284,6 +284,7 @@ def test_of_two_rows_at_one_moment_the_later_line_counts(tmp_path):
         ("0,SOL", "line 1: expected 3 or 4 fields, found 2"),
         ("\n-5,SOL,1", "line 2: unix_ms_offset"),
         ("0,SOL,nan", "line 1: price must be"),
+        ("0,SOL,1e999999", "line 1: price must be"),
         ("0,SOL,0", "line 1: price must be"),
         ("0,SOL,0.000000001", "line 1: price must be"),
         ("0,SOL,1,-1", "line 1: confidence must be"),

@@ -274,6 +274,11 @@ def test_a_damaged_dump_is_named(tmp_path: Path, content: str) -> None:
         load_accounts(new_world(), tmp_path)
 
 
+def test_a_folder_that_cannot_be_looked_at_is_named() -> None:
+    with pytest.raises(SettingsError, match="account dumps: cannot read aaa"):
+        load_accounts(new_world(), Path("a" * 300))
+
+
 def test_a_damaged_program_is_refused() -> None:
     with pytest.raises(SettingsError, match="not a loadable ELF"):
         new_world().add_program(PROGRAM, b"\x7fELF" + bytes(100))

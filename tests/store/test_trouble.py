@@ -94,6 +94,13 @@ def test_three_slashes_are_not_guessed_to_be_absolute(tmp_path, monkeypatch):
         sqlite_path(f"sqlite://{tmp_path}/l.db")
 
 
+def test_a_place_that_cannot_be_looked_at_is_not_taken_for_a_new_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(SettingsError, match="relative path"):
+        sqlite_path(f"sqlite:///{'a' * 300}/l.db")
+
+
 def test_file_and_directory_are_for_their_owner_only(tmp_path):
     path = tmp_path / "state" / "liqctl.db"
     store = open_store(f"sqlite:{path}")
