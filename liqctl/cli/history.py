@@ -93,11 +93,11 @@ def history(
     if as_csv and session.as_json:
         raise SettingsError("--csv and --json exclude each other")
     filters = Filters(
-        market=market,
+        market=_text("--market", market),
         position=_address(position),
         owner=_address(owner),
         venue=_venue(session),
-        failure_class=failure_class,
+        failure_class=_text("--class", failure_class),
         since_s=None if since is None else unix_s(since, "--since"),
         until_s=None if until is None else unix_s(until, "--until"),
         limit=limit or ALL,
@@ -114,6 +114,15 @@ def history(
         else:
             listing = _liquidations(store, filters)
         write(session, listing, totals, as_csv=as_csv)
+
+
+def _text(option: str, value: str | None) -> str | None:
+    """Return the value of an option, unless it holds bytes that no text is made of."""
+    try:
+        (value or "").encode()
+    except UnicodeEncodeError as error:
+        raise SettingsError(f"{option} is not UTF-8 text") from error
+    return value
 
 
 def _address(text: str | None) -> str | None:

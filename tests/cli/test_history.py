@@ -250,6 +250,8 @@ def test_an_empty_database_has_totals_only():
         (("--failures", "--owner", FIRST), "the owner is recorded for liquidations only"),
         (("--failures", "--venue", "reference"), "the venue is not recorded for failures"),
         (("--venue", "jupiter", "--venue", "reference"), "history shows one venue or all"),
+        (("--market", "\udcff"), "--market is not UTF-8 text"),
+        (("--class", "\udcff"), "--class is not UTF-8 text"),
         (("--limit", "-1"), "--limit must be a whole number from 0"),
         (("--database", "sqlite:none.db"), "`liqctl watch` creates it"),
     ],
