@@ -56,7 +56,6 @@ ACCOUNTS_PER_CALL = 100
 STATUSES_PER_CALL = 256
 HISTORY_PER_CALL = 1000
 ENTRIES_PER_TURN = 500
-VALIDITY_BLOCKS_MAX = 1_000
 
 
 class Chain:
@@ -145,22 +144,13 @@ class Chain:
         )
 
     async def latest_blockhash(self, *, min_context_slot: int | None = None) -> Blockhash:
-        """Return the newest confirmed blockhash, its last valid block height and context slot.
-
-        A height never exceeds its slot, so a last valid height far beyond the slot is malformed:
-        no attempt with it could be proven expired.
-        """
+        """Return the newest confirmed blockhash, its last valid block height and context slot."""
         config = self._config(min_context_slot, commitment=Commitment.CONFIRMED)
         answer = await self._in_context(
             "getLatestBlockhash", [config], InContext[BlockhashForm], min_context_slot
         )
         if not is_address(answer.value.blockhash):
             raise RpcMalformed("the node sent a blockhash that is none")
-        if answer.value.last_valid_block_height > answer.context.slot + VALIDITY_BLOCKS_MAX:
-            raise RpcMalformed(
-                f"the node sent a blockhash that is valid up to height "
-                f"{answer.value.last_valid_block_height} at slot {answer.context.slot}"
-            )
         return Blockhash(
             hash=answer.value.blockhash,
             last_valid_block_height=answer.value.last_valid_block_height,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import structlog
 
-from liqctl.chain.answers import Blockhash
+from liqctl.chain.answers import Blockhash, Commitment
 from liqctl.chain.client import Chain
 from liqctl.errors import RpcError, RpcMalformed
 from liqctl.ports import Clock
@@ -14,6 +14,9 @@ RENEW_S = 1.0
 REFRESH_S = 0.1
 REFRESHES_MAX = 20
 BEHIND_SLOTS_MAX = 150
+# The window is 150 blocks today. This leaves room for a longer one, and for a height from a node
+# that is behind; a lie within it costs minutes.
+VALIDITY_BLOCKS_MAX = 1_000
 
 log = structlog.get_logger(__name__)
 
@@ -59,11 +62,24 @@ class RecentBlockhash:
                 log.debug("blockhash_not_renewed", error=str(error))
 
     async def refresh(self) -> Blockhash:
-        """Fetch the newest blockhash and return it."""
+        """Fetch the newest blockhash and return it.
+
+        Its last valid height is measured from the chain's own: slots are no measure, they run
+        ahead of heights by every one that was skipped since genesis.
+
+        Raises:
+            RpcMalformed: it is over already, or valid for so long that its expiry proof would wait.
+            RpcError: the node does not give one.
+        """
         started_ns = self._clock.monotonic_ns()
         floor = self._known_slot() - BEHIND_SLOTS_MAX
-        self._held = await self._chain.latest_blockhash(
-            min_context_slot=floor if floor > 0 else None
-        )
-        self._fetched_ns = started_ns
-        return self._held
+        slot_min = floor if floor > 0 else None
+        epoch = await self._chain.epoch_info(Commitment.CONFIRMED, min_context_slot=slot_min)
+        found = await self._chain.latest_blockhash(min_context_slot=slot_min)
+        if not 0 < found.last_valid_block_height - epoch.block_height <= VALIDITY_BLOCKS_MAX:
+            raise RpcMalformed(
+                f"the node sent a blockhash that is valid up to height "
+                f"{found.last_valid_block_height} at height {epoch.block_height}"
+            )
+        self._held, self._fetched_ns = found, started_ns
+        return found

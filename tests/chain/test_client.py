@@ -167,14 +167,6 @@ async def test_the_blockhash_is_asked_at_confirmed_whatever_else_is_read_at():
     assert rpc.params("getLatestBlockhash") == [[{"commitment": "confirmed"}]]
 
 
-async def test_a_blockhash_that_would_be_valid_far_beyond_its_slot_is_malformed():
-    value = {"blockhash": ADDRESSES[0], "lastValidBlockHeight": 2_000}
-    rpc = ScriptedRpc(getLatestBlockhash=in_context(value, slot=900))
-
-    with pytest.raises(RpcMalformed, match="valid up to height 2000 at slot 900"):
-        await Chain(rpc).latest_blockhash()
-
-
 @pytest.mark.parametrize("value", [{"blockhash": "?", "lastValidBlockHeight": 3}, {}, None])
 async def test_a_blockhash_that_is_none_is_malformed(value):
     node, _ = chain(getLatestBlockhash=in_context(value))

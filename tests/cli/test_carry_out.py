@@ -31,12 +31,12 @@ async def liquidated(stage: Stage, meanwhile: Callable[[Keeper, Live], None]) ->
     decision = next_decision(keeper)
 
     def sleep(_: list[Any]) -> None:
-        del stage.rpc.faults["getEpochInfo"]
+        del stage.rpc.faults["getSignatureStatuses"]
         stage.lapse()
         [live] = keeper.settler._live.values()
         meanwhile(keeper, live)
 
-    stage.rpc.faults["getEpochInfo"] = sleep
+    stage.rpc.faults["getSignatureStatuses"] = sleep
     context = keeper._context
     return await carry_out(
         keeper, context.store, decision.position, decision.assessment, keeper.engine.view

@@ -41,6 +41,8 @@ class Answering(Shelf):
         self.simulated = 0
 
     async def call(self, method, params):
+        if method == "getEpochInfo":
+            return {"absoluteSlot": 7, "blockHeight": 7}
         if method == "getLatestBlockhash":
             value = {"blockhash": PAYER, "lastValidBlockHeight": 100}
         elif method == "simulateTransaction":
