@@ -9,6 +9,7 @@ import structlog
 from liqctl.chain.answers import Commitment, Epoch
 from liqctl.chain.client import HISTORY_PER_CALL, Chain
 from liqctl.chain.rpc import NO_HISTORY
+from liqctl.chain.transaction import payer_of
 from liqctl.core.intent import Attempt, AttemptState
 from liqctl.errors import RpcError, RpcRefused
 
@@ -30,6 +31,10 @@ class _Unproven(Exception):
     """A condition does not hold; the text says which."""
 
 
+class _Endless(_Unproven):
+    """The history of an address is too long to be read to its end."""
+
+
 class _Contradicted(_Unproven):
     """An endpoint shows that it landed or still may: then no other one can prove that not."""
 
@@ -42,6 +47,7 @@ class _Absence:
     epoch: Epoch
     blockhash_slot: int
     status_slot: int
+    history_address: str
     history_read: int
     first_slot: int
 
@@ -51,7 +57,7 @@ async def prove_expiry(chain: Chain, attempt: Attempt) -> Proof | None:
 
     All conditions must hold on one endpoint: the finalized height is past the last valid one
     (E1), the blockhash is not valid any more (E2), the status is unknown at that slot or later
-    (E3), the finalized history of the position lacks the signature (E4) and reaches back to the
+    (E3), the finalized history of the position, or of the payer, lacks the signature (E4) and reaches back to the
     slot of the blockhash (E5). Where one endpoint cannot prove it, the next one is asked. Of
     several endpoints another one must confirm E3; only those with an open breaker are left out,
     which the log and the proof tell. No time that passed and no single answer is ever a proof.
@@ -91,7 +97,7 @@ def _told(found: _Absence, attempt: Attempt) -> dict[str, object]:
         "blockhash_context_slot": found.blockhash_slot,
         "status": None,
         "status_context_slot": found.status_slot,
-        "history_address": attempt.position,
+        "history_address": found.history_address,
         "history_entries": found.history_read,
         "min_context_slot": attempt.min_context_slot,
         "first_available_slot": found.first_slot,
@@ -106,12 +112,16 @@ async def _absence(endpoints: Sequence[Chain], attempt: Attempt) -> _Absence:
             epoch = await _finalized_past_validity(one, attempt)
             # Asked before and after what rests on it: behind one address nodes come and go.
             await _history_reaches(one, attempt)
+            blockhash_slot = await _blockhash_invalid(one, attempt, epoch.slot)
+            status_slot = await _status_unknown(one, attempt, epoch.slot)
+            address, read = await _absent_from_history(one, attempt, epoch.slot)
             return _Absence(
                 endpoint=one,
                 epoch=epoch,
-                blockhash_slot=await _blockhash_invalid(one, attempt, epoch.slot),
-                status_slot=await _status_unknown(one, attempt, epoch.slot),
-                history_read=await _absent_from_history(one, attempt, epoch.slot),
+                blockhash_slot=blockhash_slot,
+                status_slot=status_slot,
+                history_address=address,
+                history_read=read,
                 first_slot=await _history_reaches(one, attempt),
             )
         except _Contradicted:
@@ -197,17 +207,27 @@ async def _status_unknown(chain: Chain, attempt: Attempt, slot: int) -> int:
     return answer.context_slot
 
 
-async def _absent_from_history(chain: Chain, attempt: Attempt, slot: int) -> int:
+async def _absent_from_history(chain: Chain, attempt: Attempt, slot: int) -> tuple[str, int]:
     """E4: the one question about absence that a node behind the slot refuses to answer.
 
-    Returns how many entries were read. A full last page proves no end: a node that has lost the
-    cursor answers with an empty page too.
+    Returns whose history was read, and how many entries. Anybody can fill that of a position, and
+    it grows for as long as nobody has proven anything: then that of the payer is read.
+    """
+    try:
+        return attempt.position, await _absent_at(chain, attempt.position, attempt, slot)
+    except _Endless:
+        payer = payer_of(attempt.raw)
+        return payer, await _absent_at(chain, payer, attempt, slot)
+
+
+async def _absent_at(chain: Chain, address: str, attempt: Attempt, slot: int) -> int:
+    """Return how many entries were read back to the blockhash.
+
+    A full last page proves no end: a node that has lost the cursor answers with an empty page too.
     """
     read, before, last_page_full = 0, None, False
     for _ in range(HISTORY_PAGES_MAX):
-        page = await chain.signatures_for_address(
-            attempt.position, min_context_slot=slot, before=before
-        )
+        page = await chain.signatures_for_address(address, min_context_slot=slot, before=before)
         if any(entry.signature == attempt.signature for entry in page):
             raise _Contradicted("the finalized history has the transaction")
         if not page:
@@ -218,7 +238,7 @@ async def _absent_from_history(chain: Chain, attempt: Attempt, slot: int) -> int
         if page[-1].slot < attempt.min_context_slot:
             return read
         before, last_page_full = page[-1].signature, len(page) == HISTORY_PER_CALL
-    raise _Unproven(f"the history has no end within {HISTORY_PAGES_MAX} pages")
+    raise _Endless(f"the history of {address} has no end within {HISTORY_PAGES_MAX} pages")
 
 
 async def _history_reaches(chain: Chain, attempt: Attempt) -> int:

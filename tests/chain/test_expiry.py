@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
-from liqctl.chain.base58 import encode
+from liqctl.chain.base58 import decode, encode
 from liqctl.chain.client import Chain
 from liqctl.chain.expiry import HISTORY_PAGES_MAX, Proof, prove_expiry
 from liqctl.chain.pool import Pool
@@ -17,13 +17,14 @@ from tests.chain.scripted import ADDRESSES, EvenRng, ScriptedRpc, StillClock, in
 
 CTX0, LVBH, SLOT_F = 1000, 700, 1400
 SIGNATURE = encode(bytes([7] * 64))
+PAYER = ADDRESSES[2]
 ATTEMPT = Attempt(
     signature=SIGNATURE,
     intent_id=1,
     n=1,
     position=ADDRESSES[0],
     symbol="SOL-PERP",
-    raw=b"",
+    raw=b"\x01" + bytes(64) + b"\x80\x01\x00\x00\x01" + decode(PAYER),
     blockhash=ADDRESSES[1],
     last_valid_block_height=LVBH,
     min_context_slot=CTX0,
@@ -225,13 +226,30 @@ async def test_an_empty_page_after_a_full_one_is_no_end():
     assert proof is None
 
 
-async def test_a_history_without_end_is_no_proof():
-    pages = tuple([entry(i, CTX0 + 5)] for i in range(2, HISTORY_PAGES_MAX + 3))
+ENDLESS = tuple([entry(i, CTX0 + 5)] for i in range(2, HISTORY_PAGES_MAX + 2))
 
-    proof, rpc = await proof_of(getSignaturesForAddress=pages)
+
+async def test_where_the_history_of_the_position_has_no_end_that_of_the_payer_is_read():
+    proof, rpc = await proof_of(getSignaturesForAddress=(*ENDLESS, [entry(30, CTX0 + 5), OLD]))
+
+    assert proof is not None
+    kept = json.loads(proof.json)
+    assert (kept["history_address"], kept["history_entries"]) == (PAYER, 2)
+    *_, last = rpc.params("getSignaturesForAddress")
+    assert last == [PAYER, {"commitment": "finalized", "limit": 1000, "minContextSlot": SLOT_F}]
+
+
+async def test_our_signature_in_the_history_of_the_payer_is_found():
+    proof, _ = await proof_of(getSignaturesForAddress=(*ENDLESS, [OURS, OLD]))
 
     assert proof is None
-    assert len(rpc.params("getSignaturesForAddress")) == HISTORY_PAGES_MAX
+
+
+async def test_two_histories_without_end_are_no_proof():
+    proof, rpc = await proof_of(getSignaturesForAddress=ENDLESS)
+
+    assert proof is None
+    assert len(rpc.params("getSignaturesForAddress")) == 2 * HISTORY_PAGES_MAX
 
 
 NO_HISTORY = RpcRefused("history is off", code=-32011)

@@ -8,6 +8,7 @@ from solders.transaction import VersionedTransaction
 from liqctl.chain.transaction import (
     BUDGET_INSTRUCTIONS,
     compile_message,
+    payer_of,
     placeholder_signed,
     sign,
     signature_count,
@@ -61,6 +62,7 @@ async def test_signed_bytes_verify_and_begin_with_the_signature():
     assert all(decoded.verify_with_results())
     assert str(decoded.signatures[0]) == signature
     assert raw.endswith(message)
+    assert payer_of(raw) == PAYER
 
 
 def test_a_placeholder_has_a_zero_signature_that_does_not_verify():

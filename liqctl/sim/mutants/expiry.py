@@ -123,11 +123,11 @@ def _any_root(patches: Patches) -> None:
 
 
 def _first_page(patches: Patches) -> None:
-    async def absent(chain: Chain, attempt: Attempt, slot: int) -> int:
+    async def absent(chain: Chain, attempt: Attempt, slot: int) -> tuple[str, int]:
         page = await chain.signatures_for_address(attempt.position, min_context_slot=slot)
         if any(entry.signature == attempt.signature for entry in page):
             raise expiry._Unproven("it landed")  # noqa: SLF001 - as the product does
-        return len(page)
+        return attempt.position, len(page)
 
     patches.set(expiry, "_absent_from_history", absent)
 

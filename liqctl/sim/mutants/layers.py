@@ -87,9 +87,9 @@ def _no_second_endpoint(patches: Patches) -> None:
     patches.set(expiry, "_confirmed", confirmed)
 
 
-def _always(name: str, answer: Callable[[int], int]) -> Patch:
+def _always(name: str, answer: Callable[[int], object]) -> Patch:
     def patch(patches: Patches) -> None:
-        async def told(_chain: Chain, _attempt: object, slot: int = 0) -> int:
+        async def told(_chain: Chain, _attempt: object, slot: int = 0) -> object:
             return answer(slot)
 
         patches.set(expiry, name, told)
@@ -99,7 +99,7 @@ def _always(name: str, answer: Callable[[int], int]) -> Patch:
 
 LAYERS: Mapping[str, Patch] = {
     "E2": _always("_blockhash_invalid", lambda slot: slot),
-    "E4": _always("_absent_from_history", lambda _: 0),
+    "E4": _always("_absent_from_history", lambda _: ("", 0)),
     "E5": _always("_history_reaches", lambda _: 0),
     "second": _no_second_endpoint,
     "one": _asked_of(0, -1, proven_by=None),
