@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
+
 from liqctl.core.intent import Attempt, AttemptState, IntentRequest
 from liqctl.core.record import (
     EventRow,
@@ -18,6 +20,7 @@ from liqctl.core.record import (
     QueueRow,
     QueueState,
 )
+from liqctl.errors import StoreError
 
 SQL_INTEGER_MAX = 2**63 - 1
 JSON_INTEGER_MAX = 2**53 - 1
@@ -192,11 +195,26 @@ def exclusion_json(exclusion: Exclusion) -> str:
 
 
 def exclusion_of(row: Row) -> Exclusion:
-    """Return the exclusion in a row of `state`."""
-    held = json.loads(row["value_json"])
+    """Return the exclusion in a row of `state`.
+
+    Raises:
+        StoreError: somebody wrote a row that holds none: what it set aside is not known.
+    """
+    try:
+        held = msgspec.json.decode(row["value_json"], type=_Excluded)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise StoreError(
+            f"the row {row['name']} of the table state holds no exclusion; remove the row, then use"
+            " `liqctl queue exclude`"
+        ) from error
     return Exclusion(
         position=row["name"].removeprefix(EXCLUDED),
-        reason=held["reason"],
+        reason=held.reason,
         since_ms=row["at_ms"],
-        until_ms=held["until_ms"],
+        until_ms=held.until_ms,
     )
+
+
+class _Excluded(msgspec.Struct):
+    reason: str
+    until_ms: int | None

@@ -7,7 +7,7 @@ import stat
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -430,3 +430,14 @@ def test_a_reader_finds_what_a_killed_keeper_left_in_the_log(path):
 
     assert reader.last_seq() == 1
     reader.close()
+
+
+@pytest.mark.parametrize(
+    "value", ["null", "[]", '{"reason": 1, "until_ms": null}', "[" * 900 + "]" * 900]
+)
+def test_an_exclusion_that_somebody_wrote_wrongly_is_an_error_of_the_store(tmp_path, value):
+    with closing(open_store(f"sqlite:{tmp_path / 'l.db'}")) as store:
+        store.put_state("excluded:p", value, 1)
+
+        with pytest.raises(StoreError, match="the row excluded:p of the table state"):
+            store.exclusions()

@@ -88,7 +88,7 @@ class SqlQueue(SqlSession):
 
     def _exclusions(self, db: object) -> list[Exclusion]:
         last = columns.last_name(columns.EXCLUDED)
-        found = self._sql.states(db, prefix=columns.EXCLUDED, last=last)
+        found = list(self._sql.states(db, prefix=columns.EXCLUDED, last=last))
         return [columns.exclusion_of(row) for row in found]
 
     def _put_exclusion(self, db: object, exclusion: Exclusion) -> None:
