@@ -13,6 +13,8 @@ from liqctl.core.health_grade import CHECKS_MISSED_MAX, GradeLimits
 CRITICAL, WARNING = Severity.CRITICAL, Severity.WARNING
 PATIENCE = GradeLimits()
 PROGRESS_MS = 5_000
+# A blockhash is valid for about a minute, and final some 13 s later.
+STUCK_MS = 300_000
 # What a status counts about an endpoint beside its errors.
 NO_ERRORS = frozenset({"calls", "passed_over", "over_budget", "behind", "truncated", "openings"})
 
@@ -102,6 +104,19 @@ def _database_lost(rule: Rule, look: Look, limits: Thresholds) -> Iterator[Condi
             f"Found: every write has failed for {duration(failing_ms // 1_000)}. Expected: none "
             "fails. Nothing is signed without a record, so nothing is liquidated. Do: look at "
             "disk, locks and connection of the database; the keeper goes on by itself after that.",
+        )
+
+
+def _attempt_stuck(rule: Rule, look: Look, _limits: Thresholds) -> Iterator[Condition]:
+    age_ms = look.status.oldest_in_flight_ms
+    if age_ms is not None and age_ms >= STUCK_MS:
+        yield rule.found(
+            look.status.venue,
+            f"{look.status.venue}: an attempt comes to no end",
+            f"Found: signed {ago(age_ms)}, neither final nor proven expired. Expected: either "
+            f"within {duration(STUCK_MS // 1_000)}. Until then its position is not tried again. "
+            "Do: `expiry_unproven` in the log at level debug says what is missing; an endpoint that "
+            "keeps the history of transactions can prove it, and --fallback-url names one.",
         )
 
 
@@ -280,6 +295,13 @@ RULES: Mapping[str, Rule] = {
             when="the insurance fund did not cover some bad debt",
             settings=("alert_max_uncovered",),
             judge=_bad_debt,
+        ),
+        Rule(
+            name="attempt_stuck",
+            severity=WARNING,
+            when="an attempt has been neither final nor proven expired for 5 minutes",
+            settings=(),
+            judge=_attempt_stuck,
         ),
         Rule(
             name="fund_low",

@@ -9,7 +9,7 @@ from liqctl.core.intent import Attempt, AttemptState
 from liqctl.core.record import Liquidation
 from liqctl.errors import RpcError
 from liqctl.keeper.context import Context
-from liqctl.keeper.ledger import read_landed
+from liqctl.keeper.ledger import passes, read_landed
 from liqctl.keeper.rows import liquidation_row
 
 log = structlog.get_logger(__name__)
@@ -20,7 +20,7 @@ ATTEMPTS_MAX = 20
 async def fill_in(context: Context) -> int:
     """Write fees and figures of the venue's final attempts that are still without; how many.
 
-    The newest come first, a bounded number a time; a node that fails ends the round.
+    The newest come first, a bounded number a time; a node that is away ends the round.
 
     Raises:
         StoreError: the store cannot be read or written.
@@ -32,7 +32,9 @@ async def fill_in(context: Context) -> int:
             landed = await read_landed(context.chain, attempt, attempt.final_slot or 0)
         except RpcError as error:
             log.debug("ledger_silent", signature=attempt.signature, error=str(error))
-            return filled
+            if passes(error):
+                return filled
+            continue
         if landed is None or landed.fee_lamports is None:
             continue
         fee, cost = landed.fee_lamports, landed.cost_lamports

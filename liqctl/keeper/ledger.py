@@ -7,9 +7,13 @@ import structlog
 from liqctl.chain.answers import Landed
 from liqctl.chain.client import Chain
 from liqctl.chain.fees import max_cost_lamports
+from liqctl.chain.member import kind_of
 from liqctl.core.intent import Attempt
+from liqctl.errors import RpcError
 
 log = structlog.get_logger(__name__)
+
+_PASSING = frozenset({"unreachable", "failing", "busy", "too_early"})
 
 
 async def read_landed(chain: Chain, attempt: Attempt, slot: int) -> Landed | None:
@@ -40,6 +44,11 @@ async def read_landed(chain: Chain, attempt: Attempt, slot: int) -> Landed | Non
     if cost is not None:
         cost = max(cost, _signed_fee_lamports(attempt)) if cost_believed else None
     return replace(landed, fee_lamports=fee if fee_believed else None, cost_lamports=cost)
+
+
+def passes(error: RpcError) -> bool:
+    """Whether a node is away, ill, busy or behind, so that it may answer the same question later."""
+    return kind_of(error) in _PASSING
 
 
 def _signed_fee_lamports(attempt: Attempt) -> int:

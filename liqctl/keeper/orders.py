@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import NamedTuple
 
 from liqctl.core.events import ExclusionsSeen, Ordered
 from liqctl.core.record import Exclusion, QueueRow
@@ -14,7 +15,13 @@ from liqctl.ports import Store
 
 LOOK_S = 0.5
 
-Found = tuple[int, list[QueueRow], list[Exclusion]]
+
+class Found(NamedTuple):
+    """What a look found: the orders are taken, whatever became of reading the exclusions."""
+
+    version: int
+    orders: list[QueueRow]
+    exclusions: list[Exclusion] | StoreError
 
 
 class Orders:
@@ -65,10 +72,13 @@ class Orders:
             raise orders
         if orders is None:
             return
-        self._version, rows, exclusions = orders
-        for row in rows:
+        for row in orders.orders:
             if row.order is not None:
                 self._mailbox.put(Ordered(position=row.position, order=row.order))
+        exclusions = orders.exclusions
+        if isinstance(exclusions, StoreError):
+            raise exclusions
+        self._version = orders.version
         ahead_ms = self._context.steady.ms() - now_ms
         kept = tuple(_in_steady_time(exclusion, ahead_ms) for exclusion in exclusions)
         self._mailbox.put(ExclusionsSeen(exclusions=kept))
@@ -93,6 +103,11 @@ def _look(
         version = store.version()
         if version == known_version:
             return switch, None
-        return switch, (version, store.take_orders(now_ms, venue), store.exclusions())
+        rows = store.take_orders(now_ms, venue)
     except StoreError as error:
         return switch, error
+    try:
+        exclusions: list[Exclusion] | StoreError = store.exclusions()
+    except StoreError as error:
+        exclusions = error
+    return switch, Found(version, rows, exclusions)

@@ -8,7 +8,6 @@ import structlog
 
 from liqctl.chain.answers import Commitment, Status
 from liqctl.chain.expiry import prove_expiry
-from liqctl.chain.member import kind_of
 from liqctl.chain.send_answer import SendKind
 from liqctl.core.events import Cause, OutcomeSeen
 from liqctl.core.intent import AttemptState
@@ -46,7 +45,7 @@ from liqctl.keeper.ending import at_loss, ending_of, failure_of, liquidation_of
 from liqctl.keeper.gate import Gate
 from liqctl.keeper.late import fill_in
 from liqctl.keeper.leases import take_up
-from liqctl.keeper.ledger import read_landed
+from liqctl.keeper.ledger import passes, read_landed
 from liqctl.keeper.live import Live
 from liqctl.keeper.metrics import Speeds
 from liqctl.keeper.rows import liquidate_index_of
@@ -59,8 +58,6 @@ RESCUE_MS = 2_000
 FILL_IN_MS = 15_000
 STATUS_BATCH = 256
 LATENCIES_KEPT = 10_000
-# What says of a node that it is away, ill, busy or behind; the same question may be answered later.
-PASSING = frozenset({"unreachable", "failing", "busy", "too_early"})
 STOP_SENDING = frozenset({SendKind.HOPELESS, SendKind.BROKE, SendKind.REJECTED_BUG})
 
 
@@ -355,7 +352,7 @@ class Settler:
         try:
             live.landed = await read_landed(self._chain, live.attempt, status.slot)
         except RpcError as error:
-            if kind_of(error) in PASSING:
+            if passes(error):
                 raise
             log.warning("transaction_not_shown", error=str(error))
         if status.failure is None:

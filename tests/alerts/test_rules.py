@@ -51,6 +51,8 @@ def wallet(lamports: int | None) -> dict[str, Any]:
         ("stream_silent", {"streams": {"prices": 10_001}}, {"streams": {"prices": 10_000}}),
         ("stream_silent", {"streams": {"prices": None}}, {"streams": {}}),
         ("database_lost", {"failing_ms": 5_000}, {"failing_ms": 4_999}),
+        ("attempt_stuck", {"oldest_in_flight_ms": 300_000}, {"oldest_in_flight_ms": 299_999}),
+        ("attempt_stuck", {"oldest_in_flight_ms": 10**7}, {"oldest_in_flight_ms": None}),
         ("held", {"held": "kill_switch_row", "held_ms": 0}, {"held": None}),
         ("wallet_low", wallet(99_999_999), wallet(100_000_000)),
         ("wallet_low", wallet(0), wallet(None)),
@@ -146,6 +148,7 @@ AT_ONCE = status(
     held_ms=1_000,
     wallet=replace(WALLET, balance_lamports=0),
     fund_balance=0,
+    oldest_in_flight_ms=300_000,
     bad_debt_uncovered=5,
     markets=(
         replace(SOL, price_e6=None, refusal="price_stale"),

@@ -11,7 +11,8 @@ import pytest
 
 from liqctl.core.events import AccountsSeen, OutcomeSeen, Result
 from liqctl.core.guards import TOKEN_ACCOUNT_RENT_LAMPORTS, Limits
-from liqctl.errors import RpcMalformed, RpcUnreachable, StoreBusy, StoreError
+from liqctl.core.record import QueueOrder, QueueRow, QueueState
+from liqctl.errors import RpcMalformed, RpcRefused, RpcUnreachable, StoreBusy, StoreError
 from liqctl.keeper.late import fill_in
 from liqctl.keeper.service import Keeper
 from liqctl.store.open import open_store
@@ -458,6 +459,41 @@ async def test_the_kill_switch_is_seen_by_a_look_for_orders_that_fails(stage, mo
     assert keeper.holds.reason() == "kill_switch_row"
 
 
+def queued(position: str, order: QueueOrder) -> QueueRow:
+    return QueueRow(
+        position=position,
+        owner="o",
+        venue="reference",
+        symbol="SOL",
+        side="long",
+        size=1,
+        health=0.5,
+        state=QueueState.WAITING,
+        reason="",
+        tries=0,
+        next_try_ms=0,
+        since_ms=0,
+        order=order,
+    )
+
+
+async def test_an_order_that_was_taken_is_carried_out_though_the_exclusions_cannot_be_read(
+    stage, monkeypatch
+):
+    keeper = stage.keeper()
+    await keeper.start()
+    [position, *_] = keeper.engine.queue.positions()
+    with closing(open_store(f"sqlite:{stage.place / 'k.db'}")) as another:
+        another.order_queue([queued(position, QueueOrder.DROP)])
+    spoil(keeper, monkeypatch, "exclusions", 1)
+
+    with pytest.raises(StoreError):
+        await keeper.orders.take()
+    keeper.absorb()
+
+    assert keeper.engine.exclusion(position, keeper._context.steady.ms()) is not None
+
+
 async def test_a_blockhash_of_long_ago_is_not_signed_with(stage):
     keeper = stage.keeper()
     stage.ticks(200)
@@ -573,3 +609,23 @@ async def test_what_the_ledger_tells_late_of_another_fork_is_not_filled_in(stage
 
     del stage.rpc.faults["getTransaction"]
     assert await fill_in(keeper._context) == 1
+
+
+async def test_a_transaction_that_a_node_does_not_show_holds_up_no_other_s_late_figures(stage):
+    keeper = stage.keeper(settle_ms=1)
+    await keeper.start()
+    stage.rpc.faults["getTransaction"] = lambda _: False
+    for _ in range(2):
+        await execute(keeper)
+    await settle(stage, keeper)
+    signatures = [row[0] for row in stage.rows("SELECT sig FROM attempt ORDER BY signed_ms DESC")]
+
+    def not_the_newest(params):
+        if params[0] == signatures[0]:
+            raise RpcRefused("unknown version", code=-32015)
+        return stage.rpc.really("getTransaction", params)
+
+    stage.rpc.faults["getTransaction"] = not_the_newest
+
+    assert await fill_in(keeper._context) == 1
+    assert stage.rows("SELECT COUNT(*) FROM attempt WHERE fee_paid IS NULL") == [(1,)]
