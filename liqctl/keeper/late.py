@@ -29,7 +29,10 @@ async def fill_in(context: Context) -> int:
     program = context.venue.program_id
     for attempt in await context.store.run(store.unpriced_attempts, ATTEMPTS_MAX, program):
         try:
-            landed = await read_landed(context.chain, attempt, attempt.final_slot or 0)
+            failed = attempt.state is AttemptState.FINALIZED_ERR
+            landed = await read_landed(
+                context.chain, attempt, attempt.final_slot or 0, failed=failed
+            )
         except RpcError as error:
             log.debug("ledger_silent", signature=attempt.signature, error=str(error))
             if passes(error):

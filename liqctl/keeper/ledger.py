@@ -16,11 +16,11 @@ log = structlog.get_logger(__name__)
 _PASSING = frozenset({"unreachable", "failing", "busy", "too_early"})
 
 
-async def read_landed(chain: Chain, attempt: Attempt, slot: int) -> Landed | None:
+async def read_landed(chain: Chain, attempt: Attempt, slot: int, *, failed: bool) -> Landed | None:
     """Return what the ledger tells of an attempt that is final in `slot`, None while nothing.
 
-    A node that shows another slot tells of a fork of its own, where the transaction may have done
-    something else. A fee of nothing, or above the most that the attempt can cost, is none: sums
+    A node that shows another slot, or another end than the one in `failed`, tells of a fork of
+    its own, where the transaction has done something else. A fee of nothing, or above the most that the attempt can cost, is none: sums
     are never handed a number that a node made up. Nor are the caps: a cost above that most is
     none, and one below the fee that was signed for is that fee.
 
@@ -28,7 +28,7 @@ async def read_landed(chain: Chain, attempt: Attempt, slot: int) -> Landed | Non
         RpcError: the node does not show it, or not now.
     """
     landed = await chain.transaction(attempt.signature)
-    if landed is None or landed.slot != slot:
+    if landed is None or (landed.slot, landed.failure is not None) != (slot, failed):
         return None
     fee, cost, most = landed.fee_lamports, landed.cost_lamports, attempt.max_cost_lamports
     fee_believed = fee is not None and 0 < fee <= most

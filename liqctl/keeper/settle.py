@@ -350,7 +350,8 @@ class Settler:
         """
         status = present(live.status, "a ledger read without a status")
         try:
-            live.landed = await read_landed(self._chain, live.attempt, status.slot)
+            failed = status.failure is not None
+            live.landed = await read_landed(self._chain, live.attempt, status.slot, failed=failed)
         except RpcError as error:
             if passes(error):
                 raise

@@ -255,14 +255,17 @@ async def test_an_attempt_is_not_followed_while_it_is_only_just_being_sent(stage
     assert stage.rows("SELECT state FROM attempt") == [("FINALIZED_OK",)]
 
 
-async def test_a_node_that_shows_a_transaction_on_a_fork_of_its_own_is_not_believed(stage):
+@pytest.mark.parametrize("other", ["slot", "end"])
+async def test_a_node_that_shows_a_transaction_on_a_fork_of_its_own_is_not_believed(stage, other):
     keeper = stage.keeper()
     await keeper.start()
     [live] = await launched(keeper, 1)
 
     def on_another_fork(params: list[Any]) -> object:
         shown = stage.rpc.really("getTransaction", params)
-        return {**shown, "slot": shown["slot"] + 4}
+        if other == "slot":
+            return {**shown, "slot": shown["slot"] + 4}
+        return {**shown, "meta": {**shown["meta"], "err": "AccountInUse"}}
 
     stage.rpc.faults["getTransaction"] = on_another_fork
     stage.ticks(40)

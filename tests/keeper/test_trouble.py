@@ -590,7 +590,8 @@ async def test_a_node_far_behind_the_cluster_is_not_asked_for_the_fresh_read(sta
     assert asked[0]["minContextSlot"] >= slot - 50
 
 
-async def test_what_the_ledger_tells_late_of_another_fork_is_not_filled_in(stage):
+@pytest.mark.parametrize("other", ["slot", "end"])
+async def test_what_the_ledger_tells_late_of_another_fork_is_not_filled_in(stage, other):
     keeper = stage.keeper(settle_ms=1)
     await keeper.start()
     stage.rpc.faults["getTransaction"] = lambda _: False
@@ -601,7 +602,9 @@ async def test_what_the_ledger_tells_late_of_another_fork_is_not_filled_in(stage
 
     def of_another_fork(params):
         shown = stage.rpc.really("getTransaction", params)
-        return {**shown, "slot": shown["slot"] + 1}
+        if other == "slot":
+            return {**shown, "slot": shown["slot"] + 1}
+        return {**shown, "meta": {**shown["meta"], "err": "AccountInUse"}}
 
     stage.rpc.faults["getTransaction"] = of_another_fork
     assert await fill_in(keeper._context) == 0
