@@ -181,18 +181,14 @@ class Member:
             raise
         said = lie_in(method, params, result)
         if said is not None:
-            raise self.caught(method, said)
+            self._breaker.lied(self._clock.monotonic_ns())
+            self.counts["lies"] += 1
+            self._trouble = f"{self.name} answered {method} with {said}"
+            log.error("endpoint_lied", endpoint=self.name, method=method, reason=said)
+            raise RpcMalformed(self._trouble)
         self._breaker.succeeded(trial=trial)
         self._busy_in_a_row = 0
         return result
-
-    def caught(self, method: str, said: str) -> RpcMalformed:
-        """Note a proven lie, whereupon the endpoint rests; return the error to raise."""
-        self._breaker.lied(self._clock.monotonic_ns())
-        self.counts["lies"] += 1
-        self._trouble = f"{self.name} answered {method} with {said}"
-        log.error("endpoint_lied", endpoint=self.name, method=method, reason=said)
-        return RpcMalformed(self._trouble)
 
     async def _turn(self, *, unchecked: bool) -> None:
         """Return when the budget has a turn and the endpoint may still be asked."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -96,6 +96,7 @@ class Pool:
         self._genesis: str | None = None
         self._snapshots = 0
         self._time = ClusterTime()
+        self._doubts: dict[Member, Reading | None] = {}
         self._trailing: dict[asyncio.Task[object], None] = {}
         self._comparing: asyncio.Task[None] | None = None
 
@@ -152,8 +153,8 @@ class Pool:
 
         `calls` are tries on the wire; of them ended badly the kinds that `kind_of` names and
         `lies`. `passed_over` and `over_budget` were not asked, `behind` were answers from too far
-        back, `truncated` snapshots with less in them than another endpoint's. `openings` are
-        those of the breaker.
+        back, `ahead` from a slot that nobody can have come to, `truncated` snapshots with less in
+        them than another endpoint's. `openings` are those of the breaker.
         """
         return {one.name: {**one.counts, "openings": one.openings} for one in self._all}
 
@@ -185,16 +186,22 @@ class Pool:
     async def ask(self, member: Member, method: str, params: Sequence[object]) -> object:
         """Return the answer of one member and note its slot; errors as those of Member.ask.
 
-        A slot that the cluster cannot have come to is a lie: nothing newer would ever be seen.
+        A slot that the cluster cannot have come to is refused: nothing newer would ever be seen.
+        It may be the others that are far behind, so that no breaker opens for it, and each
+        endpoint is believed when its own next answer follows.
         """
         result = await member.ask(method, params)
         slot = slot_in(method, result)
         if slot is None:
             return result
         now_ms = self._clock.monotonic_ns() // _NS_PER_MS
-        self._time = self._time.after(Reading(slot=slot, unix_s=0, at_ms=now_ms))
+        before = replace(self._time, doubted=self._doubts.get(member))
+        self._time = before.after(Reading(slot=slot, unix_s=0, at_ms=now_ms))
+        self._doubts[member] = self._time.doubted
         if not self._time.reaches(slot, now_ms):
-            raise member.caught(method, f"slot {slot}, others showed slot {self._time.slot}")
+            member.counts["ahead"] += 1
+            told = f"{member.name} answered {method} with slot {slot}"
+            raise RpcMalformed(f"{told}, slot {self._time.slot} was the newest seen")
         if level_of(params) == Commitment.CONFIRMED:
             member.judge(slot, self._reference(member, slot))
         return result

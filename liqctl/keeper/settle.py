@@ -203,7 +203,9 @@ class Settler:
             settled = [live for live in self._live.values() if not live.launching]
             for batch in _batches(settled, STATUS_BATCH):
                 answer = await self._chain.statuses([live.attempt.signature for live in batch])
-                for live, status in zip(batch, answer.statuses, strict=True):
+                # What is final waits for the ledger alone; the others must not wait for that.
+                found = sorted(zip(batch, answer.statuses, strict=True), key=_is_final)
+                for live, status in found:
                     await self._follow_apart(live, status, epoch.block_height)
         except RpcError as error:
             self.counts["rpc_errors"] += 1
@@ -349,6 +351,7 @@ class Settler:
         Only so many silences are waited for, hence an outage is none of them.
         """
         status = present(live.status, "a ledger read without a status")
+        live.landed = None
         try:
             failed = status.failure is not None
             live.landed = await read_landed(self._chain, live.attempt, status.slot, failed=failed)
@@ -434,6 +437,11 @@ class Settler:
         log.warning("lease_lost", signature=live.attempt.signature)
         live.state, effects = step(live.state, LeaseLost())
         await self._drive(live, effects)
+
+
+def _is_final(found: tuple[Live, Status | None]) -> bool:
+    status = found[1]
+    return status is not None and status.level is Commitment.FINALIZED
 
 
 def _batches(items: list[Live], size: int) -> list[list[Live]]:

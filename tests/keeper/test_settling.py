@@ -320,6 +320,28 @@ async def test_an_outage_of_the_ledger_is_waited_for_and_holds_up_no_other(stage
     assert stage.rows("SELECT COUNT(*) FROM attempt WHERE fee_paid > 0") == [(4,)]
 
 
+async def test_what_waits_for_the_ledger_alone_holds_up_nothing_in_the_air(stage):
+    keeper = stage.keeper(rebroadcast_ms=0)
+    await keeper.start()
+    [*_, newest] = await launched(keeper, 4)
+
+    def unseen(params: list[Any]) -> object:
+        told = stage.rpc.really("getSignatureStatuses", params)
+        pairs = zip(params[0], told["value"], strict=True)
+        seen = [None if sig == newest.attempt.signature else value for sig, value in pairs]
+        return {**told, "value": seen}
+
+    def busy(_: object) -> None:
+        raise RpcRefused("later", code=BUSY)
+
+    stage.rpc.faults |= {"getSignatureStatuses": unseen, "getTransaction": busy}
+    stage.ticks(40)
+    sends = len(stage.rpc.sent())
+    for rounds in (1, 2):
+        await keeper.settler.settle_once()
+        assert len(stage.rpc.sent()) == sends + rounds
+
+
 async def test_a_node_that_is_away_is_asked_for_one_transaction_a_round(stage):
     keeper = stage.keeper()
     await keeper.start()
