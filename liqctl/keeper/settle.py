@@ -127,8 +127,10 @@ class Settler:
             if attempt.signature in self._live or attempt.signature in self.expected:
                 continue
             known = await self._store.run(store.intent_of, attempt.signature)
+            if known is None:
+                continue
             taken_up = await take_up(self._context, attempt, LEASE_MS)
-            if known is None or taken_up is None:
+            if taken_up is None:
                 continue
             request = known[0]
             state, effects = resume(*taken_up, request.generation, self.rules)

@@ -11,13 +11,14 @@ import pytest
 
 from liqctl.core.events import AccountsSeen, OutcomeSeen, Result
 from liqctl.core.guards import TOKEN_ACCOUNT_RENT_LAMPORTS, Limits
-from liqctl.core.record import QueueOrder, QueueRow, QueueState
+from liqctl.core.record import QueueOrder
 from liqctl.errors import RpcMalformed, RpcRefused, RpcUnreachable, StoreBusy, StoreError
 from liqctl.keeper.late import fill_in
 from liqctl.keeper.service import Keeper
 from liqctl.store.open import open_store
 from liqctl.store.switch import write_switch
 from tests.keeper.stage import Stage, execute, next_decision, settle, signature_of, until
+from tests.store.records import queue_row
 
 FEE_LAMPORTS = 205_000
 # The first transactions may also pay for two token accounts, the owner's and the liquidator's.
@@ -459,24 +460,6 @@ async def test_the_kill_switch_is_seen_by_a_look_for_orders_that_fails(stage, mo
     assert keeper.holds.reason() == "kill_switch_row"
 
 
-def queued(position: str, order: QueueOrder) -> QueueRow:
-    return QueueRow(
-        position=position,
-        owner="o",
-        venue="reference",
-        symbol="SOL",
-        side="long",
-        size=1,
-        health=0.5,
-        state=QueueState.WAITING,
-        reason="",
-        tries=0,
-        next_try_ms=0,
-        since_ms=0,
-        order=order,
-    )
-
-
 async def test_an_order_that_was_taken_is_carried_out_though_the_exclusions_cannot_be_read(
     stage, monkeypatch
 ):
@@ -484,7 +467,7 @@ async def test_an_order_that_was_taken_is_carried_out_though_the_exclusions_cann
     await keeper.start()
     [position, *_] = keeper.engine.queue.positions()
     with closing(open_store(f"sqlite:{stage.place / 'k.db'}")) as another:
-        another.order_queue([queued(position, QueueOrder.DROP)])
+        another.order_queue([queue_row(position, order=QueueOrder.DROP)])
     spoil(keeper, monkeypatch, "exclusions", 1)
 
     with pytest.raises(StoreError):
